@@ -1,0 +1,1 @@
+"""The edge: HTTP in, response out. Knows no rule of the books."""

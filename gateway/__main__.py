@@ -1,0 +1,96 @@
+"""`python -m gateway` serves the REST API, in as many processes on one port as GATEWAY_PROCESSES says."""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+
+import structlog
+from aiohttp import web
+
+from gateway.app import build
+from shared import logs
+from shared.errors import Misconfigured, OperatorError
+from shared.process import prepare_database, run, stop_event
+from shared.settings import GatewaySettings
+
+BACKLOG = 1024  # connections that may wait to be accepted
+
+log = structlog.get_logger(__name__)
+
+
+async def serve(settings: GatewaySettings, listener: socket.socket) -> None:
+    """Serve until SIGTERM; then take no more connections, answer the requests under way, and end."""
+    stop = stop_event()
+    await prepare_database(settings)
+    runner = web.AppRunner(
+        build(settings), access_log=None, shutdown_timeout=settings.drain_seconds, keepalive_timeout=75.0
+    )
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listener, backlog=BACKLOG).start()
+        log.info("serving", host=settings.host, port=listener.getsockname()[1], pid=os.getpid())
+        await stop.wait()
+    finally:
+        await runner.cleanup()
+
+
+def listen(settings: GatewaySettings) -> socket.socket:
+    """Open the listening socket; raises Misconfigured when the address is taken or not to be had."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise Misconfigured(
+            f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}. "
+            "End what uses it, or choose another HOST or PORT."
+        ) from None
+
+
+def supervise(children: list[int]) -> int:
+    """Pass SIGTERM on to the processes and wait for all; when one ends by itself, end the others and return 1."""
+    stopping = False
+
+    def stop(number: int, frame: object) -> None:
+        nonlocal stopping
+        stopping = True
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    failed = 0
+    while children:
+        child, status = os.wait()
+        children.remove(child)
+        failed |= int(status != 0 or not stopping)
+        if not stopping:
+            sys.stderr.write(f"gateway process {child} ended by itself; ending the others\n")
+            stop(signal.SIGTERM, None)
+    return failed
+
+
+def main() -> None:
+    """Start one process, or as many as are wanted over one listening socket: the idle one accepts."""
+    try:
+        settings = GatewaySettings.load()
+        listener = listen(settings)
+    except OperatorError as error:
+        sys.exit(error.detail)
+    children: list[int] = []
+    if settings.gateway_processes > 1:
+        for _ in range(settings.gateway_processes):
+            if not (child := os.fork()):
+                break
+            children.append(child)
+        else:
+            listener.close()
+            sys.exit(supervise(children))
+    logs.configure(settings, "gateway")
+    run(lambda: serve(settings, listener))
+
+
+if __name__ == "__main__":
+    main()

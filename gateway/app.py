@@ -1,0 +1,52 @@
+"""Assembles the gateway: its resources, each opened, yielded and closed in order, and its routes."""
+
+import socket
+from collections.abc import AsyncIterator
+
+import orjson
+from aiohttp import web
+
+from gateway import openapi, responses
+from gateway.books import Books
+from gateway.dispatcher import Dispatcher
+from gateway.handlers import BOOKS, DISPATCHER, SETTINGS, STREAMS
+from gateway.middleware import edge
+from gateway.routes import add_routes
+from shared.database import open_pool
+from shared.process import open_streams
+from shared.settings import GatewaySettings
+
+
+def build(settings: GatewaySettings) -> web.Application:
+    """Return the application; its resources open when it starts."""
+    app = web.Application(middlewares=[edge], client_max_size=settings.body_bytes_max)
+    app[SETTINGS] = settings
+    app.cleanup_ctx.extend([_books, _streams, _dispatcher])
+    document = orjson.dumps(openapi.document())
+
+    async def serve_document(request: web.Request) -> web.Response:
+        del request
+        return web.Response(body=document, content_type="application/json", headers=responses.HEADERS)
+
+    add_routes(app, serve_document)
+    return app
+
+
+async def _books(app: web.Application) -> AsyncIterator[None]:
+    name = f"gateway-{socket.gethostname()}"[:63]
+    async with await open_pool(app[SETTINGS], name, app[SETTINGS].postgres_pool_max) as pool:
+        app[BOOKS] = Books(pool)
+        yield
+
+
+async def _streams(app: web.Application) -> AsyncIterator[None]:
+    async with open_streams(app[SETTINGS]) as streams:
+        app[STREAMS] = streams
+        yield
+
+
+async def _dispatcher(app: web.Application) -> AsyncIterator[None]:
+    dispatcher = Dispatcher(app[SETTINGS], app[STREAMS], app[BOOKS].find)
+    async with dispatcher.running():
+        app[DISPATCHER] = dispatcher
+        yield

@@ -1,0 +1,288 @@
+"""Turns a command into its reply: submits it, waits for the outcome, and does not forget it until it is decided.
+
+Guarantees that a command is held until its outcome is known: submitted again, under the same id, whenever Redis may
+have lost it. A submit whose fate is unknown counts as accepted. Knows nothing of HTTP.
+"""
+
+import asyncio
+import secrets
+import signal
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from itertools import islice
+from uuid import UUID
+
+import structlog
+
+from shared import keys
+from shared.commands import Command, Reply
+from shared.database import DatabaseError
+from shared.errors import Pending, Refused, ServiceError, Unavailable, WalletQueueFull
+from shared.messages import START
+from shared.settings import GatewaySettings
+from shared.streams import RedisError, Streams, Submission
+
+BLOCK_MS = 1_000  # longest wait in one read of the reply key
+RETRY_SECONDS = 0.1  # pause between tries while Redis is away
+LOOK_EVERY_SECONDS = 1.0  # one look per second for all old waiters together
+LOOK_AFTER_SECONDS = 1.0  # a reply that takes longer may have been lost
+LOOK_MAX = 5_000  # commands in one look, oldest first
+
+Find = Callable[[Sequence[UUID]], Awaitable[Sequence[Reply]]]
+
+log = structlog.get_logger(__name__)
+
+
+class _State(Enum):
+    QUEUED = auto()  # certainly not in Redis: it may still be refused
+    SENDING = auto()
+    SUBMITTED = auto()  # accepted, or its fate is unknown, which counts as accepted
+
+
+@dataclass(slots=True, eq=False)
+class _Held:
+    """A command that is not decided yet, and the requests that wait for it."""
+
+    command: Command
+    since: float
+    state: _State = _State.QUEUED
+    message_id: str | None = None
+    waiters: list[asyncio.Future[Reply]] = field(default_factory=list)
+    late: list[asyncio.Future[Reply]] = field(default_factory=list)
+
+
+class Dispatcher:
+    """One gateway process's commands under way."""
+
+    def __init__(self, settings: GatewaySettings, streams: Streams, find: Find) -> None:
+        self._settings = settings
+        self._streams = streams
+        self._find = find
+        self.reply_key = keys.reply_stream(secrets.token_hex(6))
+        self._held: dict[UUID, _Held] = {}
+        self._outbox: deque[_Held] = deque()
+        self._outbox_filled = asyncio.Event()
+        self._look_now = asyncio.Event()
+        self._redis_away = False
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run the flush, the reply reader and the look for lost replies; leaving ends them."""
+        tasks = [asyncio.create_task(step()) for step in (self._flush, self._read_replies, self._look)]
+        for task in tasks:
+            task.add_done_callback(_stop_process_when_broken)
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def submit(self, command: Command, wait_seconds: float) -> Reply:
+        """Return the reply to a command, whose id may be that of an earlier one: then the earlier outcome is the reply.
+
+        Raises Pending when the wait ends first, and WalletQueueFull or Unavailable when the command was not accepted:
+        then nothing will happen.
+        """
+        loop = asyncio.get_running_loop()
+        held = self._held.get(command.id)
+        if held is None:
+            if len(self._held) >= self._settings.held_commands_max:
+                raise Unavailable("Too many operations are under way in this gateway.")
+            held = self._held[command.id] = _Held(command, loop.time())
+            self._enqueue(held)
+        waiter: asyncio.Future[Reply] = loop.create_future()
+        held.waiters.append(waiter)
+        timer = loop.call_later(wait_seconds, self._stop_waiting, held, waiter)
+        try:
+            return await waiter
+        finally:
+            timer.cancel()
+
+    def find_held(self, operation_id: UUID) -> Command | None:
+        """Return a command that this gateway holds, undecided."""
+        held = self._held.get(operation_id)
+        return held.command if held else None
+
+    # ---- the flush ----------------------------------------------------------------------------------------------
+
+    async def _flush(self) -> None:
+        while True:
+            await self._outbox_filled.wait()
+            if self._redis_away:
+                await self._until_redis_answers()
+            batch = self._take_outbox()
+            if not batch:
+                continue
+            # While this trip is under way the next one gathers: there is no timer.
+            answers = await self._streams.submit(
+                [held.command for held in batch],
+                self._settings.wallet_queue_max,
+                self._settings.partition_queue_max,
+            )
+            again = [held for held, answer in zip(batch, answers, strict=True) if not self._take_answer(held, answer)]
+            if again:
+                self._enqueue(*again, first=True)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    def _take_outbox(self) -> list[_Held]:
+        batch: list[_Held] = []
+        while self._outbox and len(batch) < self._settings.flush_commands_max:
+            held = self._outbox.popleft()
+            if self._held.get(held.command.id) is held:  # not decided or refused meanwhile
+                if held.state is _State.QUEUED:
+                    held.state = _State.SENDING
+                batch.append(held)
+        if not self._outbox:
+            self._outbox_filled.clear()
+        return batch
+
+    def _take_answer(self, held: _Held, answer: str | Submission) -> bool:
+        """Note what became of a submit; returns whether that is the end of it (else it is sent again)."""
+        if isinstance(answer, str):
+            held.state, held.message_id = _State.SUBMITTED, answer
+        elif answer is Submission.UNKNOWN:
+            held.state = _State.SUBMITTED
+            self._lost_redis("submit")
+        elif held.state is _State.SENDING:
+            held.state = _State.QUEUED
+            refusal = _refusal(held, answer)
+            if refusal:
+                self._refuse(held, refusal)
+                return True
+        late, held.late = held.late, []
+        for waiter in late:
+            self._stop_waiting(held, waiter)
+        return isinstance(answer, str)
+
+    async def _until_redis_answers(self) -> None:
+        while self._redis_away:
+            for held in [held for held in self._held.values() if held.late]:
+                for waiter in held.late:
+                    self._stop_waiting(held, waiter)
+            try:
+                await self._streams.ping()
+            except RedisError:
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                self._redis_away = False
+                log.info("redis answers again", held=len(self._held))
+
+    def _lost_redis(self, doing: str) -> None:
+        if not self._redis_away:
+            log.warning("redis is away", doing=doing, held=len(self._held))
+        self._redis_away = True
+
+    def _enqueue(self, *commands: _Held, first: bool = False) -> None:
+        if first:
+            self._outbox.extendleft(reversed(commands))
+        else:
+            self._outbox.extend(commands)
+        self._outbox_filled.set()
+
+    # ---- the end of a wait --------------------------------------------------------------------------------------
+
+    def _stop_waiting(self, held: _Held, waiter: asyncio.Future[Reply]) -> None:
+        if waiter.done():
+            return
+        if held.state is _State.SUBMITTED:
+            _fail(waiter, Pending(held.command))
+        elif self._redis_away and held.state is _State.QUEUED:
+            self._refuse(held, Unavailable("The operations queue does not answer."))
+        else:
+            # It is on its way at this moment: the answer says whether it was accepted.
+            held.late.append(waiter)
+
+    def _refuse(self, held: _Held, error: Refused) -> None:
+        del self._held[held.command.id]
+        for waiter in held.waiters:
+            _fail(waiter, error)
+
+    def _decide(self, replies: Iterable[Reply]) -> None:
+        for reply in replies:
+            held = self._held.pop(reply.operation.id, None)
+            if held is not None:
+                for waiter in held.waiters:
+                    if not waiter.done():
+                        waiter.set_result(reply)
+
+    # ---- replies, and the look for those that were lost ---------------------------------------------------------
+
+    async def _read_replies(self) -> None:
+        after = START
+        while True:
+            try:
+                after, replies = await self._streams.read_replies(self.reply_key, after, BLOCK_MS)
+            except RedisError:
+                # From the start again: a Redis that came back empty may give out lower ids. What is read twice finds
+                # nobody waiting.
+                after = START
+                self._lost_redis("read replies")
+                self._outbox_filled.set()  # the flush finds out when it is back
+                await asyncio.sleep(RETRY_SECONDS)
+                self._look_now.set()
+            else:
+                self._decide(replies)
+
+    async def _look(self) -> None:
+        while True:
+            loop = asyncio.get_running_loop()
+            everything = self._look_now.is_set()
+            self._look_now.clear()
+            before = loop.time() - (0 if everything else LOOK_AFTER_SECONDS)
+            old = islice(
+                (h for h in self._held.values() if h.state is _State.SUBMITTED and h.since <= before), LOOK_MAX
+            )
+            try:
+                await self._look_for(list(old))
+            except (*DatabaseError, *RedisError) as error:
+                log.warning("could not look for old operations", error=repr(error))
+            try:
+                await asyncio.wait_for(self._look_now.wait(), LOOK_EVERY_SECONDS)
+            except TimeoutError:
+                continue
+
+    async def _look_for(self, old: Sequence[_Held]) -> None:
+        """Find the outcomes of old commands in Postgres, and submit again those that Redis no longer has."""
+        if not old:
+            return
+        self._decide(await self._find([held.command.id for held in old]))
+        by_id = {held.command.id: held for held in old if held.message_id and held.command.id in self._held}
+        if not by_id:
+            return
+        waiting = [(held.command, held.message_id) for held in by_id.values() if held.message_id]
+        missing = [command.id for command in await self._streams.missing(waiting)]
+        if not missing:
+            return
+        # Gone from the stream means decided or lost. Decided is committed first, so that it is seen here.
+        self._decide(await self._find(missing))
+        lost = [by_id[operation_id] for operation_id in missing if operation_id in self._held]
+        if lost:
+            log.warning("redis lost commands; submitting them again", commands=len(lost))
+            for held in lost:
+                held.message_id = None
+            self._enqueue(*lost)
+
+
+def _stop_process_when_broken(task: asyncio.Task[None]) -> None:
+    """End the process, in order, when one of its loops ends by itself: a defect that must not go unseen."""
+    if not task.cancelled() and (error := task.exception()):
+        log.critical("the dispatcher is broken", error=repr(error), exc_info=error)
+        signal.raise_signal(signal.SIGTERM)
+
+
+def _refusal(held: _Held, answer: Submission) -> Refused | None:
+    """Return why a command that Redis certainly does not have is refused now; None: it is worth another try."""
+    if answer is Submission.WALLET_FULL:
+        return WalletQueueFull(f"Too many operations wait for wallet {held.command.wallet_id}.")
+    if answer is Submission.PARTITION_FULL:
+        return Unavailable("Too many operations wait in this part of the service.")
+    return Unavailable("The operations queue takes nothing at the moment.") if held.late else None
+
+
+def _fail(waiter: asyncio.Future[Reply], error: ServiceError) -> None:
+    if not waiter.done():
+        waiter.set_exception(error)

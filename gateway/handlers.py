@@ -1,0 +1,168 @@
+"""One function per route: read the request, ask the dispatcher or the books, write the response."""
+
+from datetime import UTC, datetime
+
+from aiohttp import web
+from uuid_utils.compat import uuid7
+
+from gateway import requests, responses
+from gateway.books import Books
+from gateway.dispatcher import Dispatcher
+from gateway.middleware import REQUEST_ID
+from shared.commands import Command, OperationType, Reason, Reply, Status, operation_id_of_key
+from shared.errors import KeyReused, NotFound, Pending, Rejected, Unavailable
+from shared.money import format_units
+from shared.settings import GatewaySettings
+from shared.streams import RedisError, Streams
+
+SETTINGS = web.AppKey("settings", GatewaySettings)
+BOOKS = web.AppKey("books", Books)
+STREAMS = web.AppKey("streams", Streams)
+DISPATCHER = web.AppKey("dispatcher", Dispatcher)
+
+ANYBODY = ""  # the caller, while nobody has to say who they are
+
+
+async def create_wallet(request: web.Request) -> web.Response:
+    """Create an empty wallet."""
+    await requests.empty_body(request)
+    wallet = await request.app[BOOKS].create_wallet(uuid7())
+    location = f"/api/v1/wallets/{wallet.id}"
+    return responses.as_json(responses.wallet_view(wallet), 201, {"Location": location})
+
+
+async def read_wallet(request: web.Request) -> web.Response:
+    """Return a wallet."""
+    wallet_id = requests.uuid_in_path(request, "wallet_id")
+    wallet = await request.app[BOOKS].wallet(wallet_id)
+    if wallet is None:
+        raise NotFound.wallet(wallet_id)
+    return responses.as_json(responses.wallet_view(wallet))
+
+
+async def operate(request: web.Request) -> web.Response:
+    """Submit an operation and wait for its outcome."""
+    wallet_id = requests.uuid_in_path(request, "wallet_id")
+    key = requests.idempotency_key(request)
+    body = await requests.operation_body(request)
+    command = Command(
+        id=operation_id_of_key(wallet_id, ANYBODY, key) if key else uuid7(),
+        wallet_id=wallet_id,
+        type=OperationType(body.operation_type),
+        amount=body.amount,
+        submitted_at=datetime.now(UTC),
+        reply_to=request.app[DISPATCHER].reply_key,
+        request_id=request[REQUEST_ID],
+    )
+    wait_seconds, headers = _wait(request)
+    try:
+        reply = await request.app[DISPATCHER].submit(command, wait_seconds)
+    except Pending as pending:
+        location = f"/api/v1/wallets/{wallet_id}/operations/{command.id}"
+        headers |= {"Location": location, "Retry-After": str(responses.RETRY_AFTER_SECONDS)}
+        return responses.as_json({"operation": responses.pending_view(pending.command)}, 202, headers)
+    replayed = _check(reply, command)
+    if replayed:
+        headers["Idempotency-Replayed"] = "true"
+    return responses.as_json(responses.applied_view(reply), headers=headers)
+
+
+async def list_operations(request: web.Request) -> web.Response:
+    """Return a page of a wallet's operations, newest first."""
+    wallet_id = requests.uuid_in_path(request, "wallet_id")
+    limit = requests.page_limit(request)
+    books = request.app[BOOKS]
+    # One more than asked for tells whether there is a next page.
+    if requests.listed_status(request) == Status.APPLIED:
+        operations = await books.applied(wallet_id, requests.seq_cursor(request), limit + 1)
+    else:
+        operations = await books.rejected(wallet_id, requests.time_cursor(request), limit + 1)
+    if not operations and await books.wallet(wallet_id) is None:
+        raise NotFound.wallet(wallet_id)
+    page, last = operations[:limit], None
+    if len(operations) > limit:
+        end = page[-1]
+        last = requests.encode_cursor(end.seq) if end.seq else requests.encode_cursor(end.decided_at, end.id)
+    return responses.as_json(responses.page_view(page, last))
+
+
+async def read_operation(request: web.Request) -> web.Response:
+    """Return one operation: decided, or pending while it waits in its wallet's stream."""
+    wallet_id = requests.uuid_in_path(request, "wallet_id")
+    operation_id = requests.uuid_in_path(request, "operation_id")
+    books = request.app[BOOKS]
+    operation = await books.operation(wallet_id, operation_id)
+    if operation is None:
+        held = request.app[DISPATCHER].find_held(operation_id)
+        try:
+            command = held or await request.app[STREAMS].find_waiting(wallet_id, operation_id)
+        except RedisError as error:
+            raise Unavailable("The operations queue does not answer.") from error
+        # It may have been decided, and have left the stream, between the two looks: the books have the last word.
+        operation = await books.operation(wallet_id, operation_id)
+        if operation is None and command is not None and command.wallet_id == wallet_id:
+            headers = {"Retry-After": str(responses.RETRY_AFTER_SECONDS)}
+            return responses.as_json(responses.pending_view(command), headers=headers)
+    if operation is None:
+        if await books.wallet(wallet_id) is None:
+            raise NotFound.wallet(wallet_id)
+        raise NotFound.operation(wallet_id, operation_id)
+    return responses.as_json(responses.operation_view(operation))
+
+
+async def healthz(request: web.Request) -> web.Response:
+    """Say that this process is alive."""
+    return responses.as_json({"status": "ok", "missing": []})
+
+
+async def readyz(request: web.Request) -> web.Response:
+    """Say whether operations can be served: both stores answer and a worker owns every partition."""
+    missing = []
+    partition_count = request.app[SETTINGS].partition_count
+    try:
+        owned = await request.app[BOOKS].owned_partitions()
+        if owned < partition_count:
+            missing.append(f"workers: {partition_count - owned} of {partition_count} partitions have no owner")
+    except Unavailable:
+        missing.append("postgres")
+    try:
+        await request.app[STREAMS].ping()
+    except RedisError:
+        missing.append("redis")
+    status = "unavailable" if missing else "ok"
+    return responses.as_json({"status": status, "missing": missing}, 503 if missing else 200)
+
+
+def _wait(request: web.Request) -> tuple[float, dict[str, str]]:
+    """Return how long to wait for the outcome, and the headers that say that the caller's wish was granted."""
+    wait_seconds = request.app[SETTINGS].wait_seconds
+    preferred = requests.preferred_wait(request)
+    if preferred is None or preferred > wait_seconds:
+        return wait_seconds, {}
+    return preferred, {"Preference-Applied": f"wait={preferred}"}
+
+
+def _check(reply: Reply, command: Command) -> bool:
+    """Return whether the applied outcome is an earlier request's; raise whatever is not this command's success."""
+    operation = reply.operation
+    if operation.reason is Reason.WALLET_NOT_FOUND:
+        raise NotFound.wallet(command.wallet_id)
+    if operation.reason is Reason.UNREADABLE:
+        raise Rejected("The operation could not be read by the worker.", operation, replayed=False)
+    if not operation.answers(command):
+        raise KeyReused("This Idempotency-Key was used on this wallet before, with another operation or amount.")
+    replayed = operation.replays(command)
+    if operation.status is Status.REJECTED:
+        raise Rejected(_sentence(reply, command), operation, replayed=replayed)
+    return replayed
+
+
+def _sentence(reply: Reply, command: Command) -> str:
+    balance, amount = format_units(reply.operation.balance), format_units(command.amount)
+    match reply.operation.reason:
+        case Reason.INSUFFICIENT_FUNDS:
+            return f"The balance {balance} does not cover {amount}."
+        case Reason.BALANCE_LIMIT_EXCEEDED:
+            return f"The balance {balance} may not grow by {amount}."
+        case _:
+            return "The database refused this operation; it was put aside for an operator to look at."

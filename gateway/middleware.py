@@ -1,0 +1,35 @@
+"""What every request passes through: its id, and the turning of errors into problem documents."""
+
+from uuid import uuid4
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from gateway import problems, requests
+from shared.errors import ServiceError
+
+REQUEST_ID = "request_id"
+
+log = structlog.get_logger(__name__)
+
+
+@web.middleware
+async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give the request an id, answer it, and turn whatever is raised into a problem document."""
+    request_id = requests.request_id(request) or uuid4().hex
+    request[REQUEST_ID] = request_id
+    response: web.StreamResponse
+    try:
+        response = await handler(request)
+    except ServiceError as error:
+        response = problems.of_service_error(error, request)
+    except web.HTTPException as error:
+        response = problems.of_http_error(error, request)
+    except Exception:
+        log.exception("defect", request_id=request_id, method=request.method, path=request.path)
+        response = problems.of_defect(request)
+    if not response.prepared:
+        response.headers["X-Request-ID"] = request_id
+    log.debug("request", request_id=request_id, method=request.method, path=request.path, status=response.status)
+    return response

@@ -1,0 +1,126 @@
+"""Every error as a problem document (RFC 9457): ONE table from what went wrong to what a client sees."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import web
+
+from gateway.responses import as_json
+from shared.commands import Reason
+from shared.errors import (
+    Invalid,
+    KeyReused,
+    Malformed,
+    NotFound,
+    Refused,
+    Rejected,
+    ServiceError,
+    Unavailable,
+    WalletQueueFull,
+)
+from shared.money import format_units
+
+TYPE_PREFIX = "urn:wallet:problem:"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of problem: its HTTP status, its code and its title."""
+
+    status: int
+    code: str
+    title: str
+
+
+KINDS = {
+    kind.code: kind
+    for kind in (
+        Kind(400, "malformed_json", "The body is not JSON"),
+        Kind(400, "bad_request", "The request cannot be read"),
+        Kind(400, Reason.INSUFFICIENT_FUNDS, "The balance does not cover the withdrawal"),
+        Kind(400, Reason.BALANCE_LIMIT_EXCEEDED, "The balance would exceed its limit"),
+        Kind(404, Reason.WALLET_NOT_FOUND, "There is no such wallet"),
+        Kind(404, "operation_not_found", "There is no such operation"),
+        Kind(404, "not_found", "There is nothing at this address"),
+        Kind(405, "method_not_allowed", "This address does not know this method"),
+        Kind(413, "body_too_large", "The body is too large"),
+        Kind(415, "unsupported_media_type", "The body must be application/json in UTF-8"),
+        Kind(422, "validation_error", "The request is not acceptable"),
+        Kind(422, "idempotency_key_reused", "The Idempotency-Key belongs to another request"),
+        Kind(422, Reason.REFUSED_BY_DATABASE, "The operation was refused"),
+        Kind(422, Reason.UNREADABLE, "The operation was damaged on its way"),
+        Kind(429, "wallet_queue_full", "Too many operations wait for this wallet"),
+        Kind(500, "internal_error", "Something went wrong in the service"),
+        Kind(503, "unavailable", "The service cannot take this now"),
+    )
+}
+
+# Which code an error has; those that name their own come as functions.
+CODES: dict[type[ServiceError], str | Callable[[Any], str]] = {
+    Malformed: "malformed_json",
+    Invalid: "validation_error",
+    NotFound: lambda error: str(error.code),
+    Rejected: lambda error: str(error.operation.reason),
+    KeyReused: "idempotency_key_reused",
+    WalletQueueFull: "wallet_queue_full",
+    Unavailable: "unavailable",
+}
+
+_HTTP_CODES = {
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+}
+
+
+def of_service_error(error: ServiceError, request: web.BaseRequest) -> web.Response:
+    """Return the problem document of an error that the service raised."""
+    code = CODES[type(error)]
+    kind = KINDS[code if isinstance(code, str) else code(error)]
+    headers: dict[str, str] = {}
+    members: dict[str, Any] = {}
+    if isinstance(error, Invalid) and error.errors:
+        members["errors"] = [{"field": field, "message": message} for field, message in error.errors]
+    if isinstance(error, Rejected):
+        members["balance"] = format_units(error.operation.balance)
+        members["operation_id"] = str(error.operation.id)
+        if error.replayed:
+            headers["Idempotency-Replayed"] = "true"
+    if isinstance(error, Refused):
+        headers["Retry-After"] = str(error.retry_after_seconds)
+    return _problem(kind, error.detail, request, members, headers)
+
+
+def of_http_error(error: web.HTTPException, request: web.BaseRequest) -> web.Response:
+    """Return the problem document of an error that aiohttp raised: routing, size, media type."""
+    kind = KINDS[_HTTP_CODES.get(error.status, "bad_request")]
+    headers = {}
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        headers["Allow"] = ", ".join(sorted(error.allowed_methods))
+    return _problem(kind, f"{kind.title}: {request.method} {request.path}.", request, {}, headers)
+
+
+def of_defect(request: web.BaseRequest) -> web.Response:
+    """Return the problem document of an unforeseen error: it says nothing of the inside."""
+    kind = KINDS["internal_error"]
+    return _problem(kind, "It was logged under the request id of this answer.", request, {}, {})
+
+
+def _problem(
+    kind: Kind, detail: str, request: web.BaseRequest, members: dict[str, Any], headers: dict[str, str]
+) -> web.Response:
+    body = {
+        "type": f"{TYPE_PREFIX}{kind.code}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": detail,
+        "instance": request.path,
+        "code": kind.code,
+        **members,
+    }
+    response = as_json(body, HTTPStatus(kind.status), headers)
+    response.content_type = "application/problem+json"
+    return response

@@ -1,0 +1,190 @@
+"""Reads requests: paths, headers, queries and bodies into the vocabulary. Whatever it cannot read is a CallerError.
+
+Guarantees that a number token of money arrives exactly: no float is ever made of it.
+"""
+
+import base64
+import json
+import re
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, NoReturn, TypeVar
+from uuid import UUID
+
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+from gateway.schemas import EmptyRequest, OperationRequest
+from shared.errors import Invalid, Malformed
+
+PAGE_DEFAULT = 50
+PAGE_MAX = 500
+
+_UUID = re.compile(
+    r"(?:urn:uuid:)?(?P<open>\{)?([0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?(open)\})\Z",
+    re.ASCII | re.IGNORECASE,
+)
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}\Z", re.ASCII)
+_PREFER_WAIT = re.compile(r"(?:\A|[,;])\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?=[,;]|\Z)", re.ASCII | re.IGNORECASE)
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}\Z", re.ASCII)
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+def uuid_in_path(request: web.Request, name: str) -> UUID:
+    """Return the path's UUID, in any usual spelling (RFC 9562, with or without hyphens, braces, urn:uuid:)."""
+    text = request.match_info[name]
+    match = _UUID.match(text)
+    if not match:
+        raise Invalid(f"{name} in the path is not a UUID.", [(f"path.{name}", "must be a UUID")])
+    return UUID(match[2])
+
+
+async def operation_body(request: web.Request) -> OperationRequest:
+    """Read and check the body of an operation."""
+    return _validated(OperationRequest, await _json_body(request))
+
+
+async def empty_body(request: web.Request) -> None:
+    """Check that the body says nothing: absent, or an empty object."""
+    if request.can_read_body and await request.read():
+        _validated(EmptyRequest, await _json_body(request))
+
+
+def idempotency_key(request: web.Request) -> str | None:
+    """Return the Idempotency-Key, unquoted, or None (draft-ietf-httpapi-idempotency-key-header).
+
+    Raises Invalid unless it is 1 to 255 visible ASCII characters, given once.
+    """
+    values = request.headers.getall("Idempotency-Key", [])
+    if not values:
+        return None
+    key = values[0]
+    if len(key) >= 2 and key[0] == key[-1] == '"':
+        key = key[1:-1]
+    if len(values) > 1 or not _IDEMPOTENCY_KEY.match(key):
+        message = "must be given once, as 1 to 255 visible ASCII characters"
+        raise Invalid("The Idempotency-Key is not acceptable.", [("header.Idempotency-Key", message)])
+    return key
+
+
+def preferred_wait(request: web.Request) -> int | None:
+    """Return N of `Prefer: wait=N` in seconds (RFC 7240), or None; what cannot be understood is ignored, as it says."""
+    prefer = request.headers.get("Prefer")
+    match = prefer and _PREFER_WAIT.search(prefer)
+    return int(match[1]) if match else None
+
+
+def request_id(request: web.Request) -> str | None:
+    """Return the caller's X-Request-ID if it is sane, else None."""
+    value = request.headers.get("X-Request-ID")
+    return value if value and _REQUEST_ID.match(value) else None
+
+
+def page_limit(request: web.Request) -> int:
+    """Return how many items the caller wants on a page."""
+    text = request.query.get("limit", str(PAGE_DEFAULT))
+    if not re.fullmatch(r"[0-9]{1,4}", text, re.ASCII) or not 1 <= int(text) <= PAGE_MAX:
+        raise Invalid("limit is not acceptable.", [("query.limit", f"must be a whole number from 1 to {PAGE_MAX}")])
+    return int(text)
+
+
+def listed_status(request: web.Request) -> str:
+    """Return which operations the caller wants to see: APPLIED (the default) or REJECTED."""
+    status = request.query.get("status", "APPLIED")
+    if status not in {"APPLIED", "REJECTED"}:
+        raise Invalid("status is not acceptable.", [("query.status", "must be APPLIED or REJECTED")])
+    return status
+
+
+def encode_cursor(*place: object) -> str:
+    """Write a place in a list as an opaque cursor."""
+    return base64.urlsafe_b64encode("|".join(map(str, place)).encode()).rstrip(b"=").decode()
+
+
+def seq_cursor(request: web.Request) -> int | None:
+    """Return the place of a cursor among applied operations, or None at the start."""
+    parts = _cursor_parts(request, 1)
+    if parts is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,18}", parts[0], re.ASCII):
+        _refuse_cursor()
+    return int(parts[0])
+
+
+def time_cursor(request: web.Request) -> tuple[datetime, UUID] | None:
+    """Return the place of a cursor among rejected operations, or None at the start."""
+    parts = _cursor_parts(request, 2)
+    if parts is None:
+        return None
+    try:
+        place = datetime.fromisoformat(parts[0]), UUID(parts[1])
+    except ValueError:
+        _refuse_cursor()
+    if place[0].tzinfo is None:
+        _refuse_cursor()
+    return place
+
+
+def _cursor_parts(request: web.Request, count: int) -> list[str] | None:
+    cursor = request.query.get("cursor")
+    if cursor is None:
+        return None
+    try:
+        # Both alphabets padded generously: b64decode refuses what is neither.
+        parts = (
+            base64.b64decode(cursor.encode("ascii") + b"==", altchars=b"-_", validate=True).decode("ascii").split("|")
+        )
+    except ValueError:
+        _refuse_cursor()
+    if len(parts) != count:
+        _refuse_cursor()
+    return parts
+
+
+def _refuse_cursor() -> NoReturn:
+    raise Invalid("cursor is not acceptable.", [("query.cursor", "must be the next_cursor of a page of this list")])
+
+
+async def _json_body(request: web.Request) -> Any:
+    if request.content_type != "application/json" or (request.charset or "utf-8").lower() not in {"utf-8", "utf8"}:
+        raise web.HTTPUnsupportedMediaType
+    text = await request.read()
+    try:
+        return json.loads(
+            text.decode(),
+            parse_float=Decimal,
+            parse_int=Decimal,
+            parse_constant=_refuse_constant,
+            object_pairs_hook=_unique,
+        )
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        reason = str(error) if isinstance(error, json.JSONDecodeError | _NotJson) else "it cannot be read"
+        raise Malformed(f"The body is not JSON: {reason}.") from None
+
+
+class _NotJson(ValueError):
+    """The standard library accepts it, RFC 8259 does not."""
+
+
+def _refuse_constant(token: str) -> NoReturn:
+    raise _NotJson(f"{token} is no JSON number")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        # Readers differ in which of two values they take: with money, neither.
+        raise _NotJson("a name stands twice in one object")
+    return fields
+
+
+def _validated(model: type[Body], value: Any) -> Body:
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        errors = [
+            (".".join(["body", *map(str, e["loc"])]), str(e["msg"]).removeprefix("Value error, "))
+            for e in error.errors(include_url=False, include_input=False, include_context=False)
+        ]
+        raise Invalid("The body is not acceptable.", errors[:20]) from None

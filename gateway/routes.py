@@ -1,0 +1,179 @@
+"""THE route table: what is served, and what the OpenAPI document says of it. One entry, one operation."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from gateway import handlers, pages
+from gateway.parameters import (
+    CURSOR,
+    IDEMPOTENCY_KEY,
+    LIMIT,
+    OPERATION_ID,
+    PREFER,
+    REQUEST_ID,
+    STATUS,
+    WALLET_ID,
+    Header,
+    Parameter,
+)
+from gateway.schemas import (
+    AppliedView,
+    EmptyRequest,
+    Health,
+    OperationPage,
+    OperationRequest,
+    OperationView,
+    PendingView,
+    WalletView,
+)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+LOCATION = Header("Location", "Where to read what was made.")
+RETRY_AFTER = Header("Retry-After", "Seconds until it is worth another try.", {"type": "integer", "minimum": 0})
+REPLAYED = Header("Idempotency-Replayed", "`true` when this is the stored outcome of an earlier request.")
+WAIT_APPLIED = Header("Preference-Applied", "The wait that was granted.")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One successful answer: its status, its body and what it means."""
+
+    status: int
+    model: type[BaseModel]
+    description: str
+    headers: tuple[Header, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One operation of the API. `problems` are the codes of `gateway/problems.py` that it may answer with."""
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    answers: tuple[Answer, ...]
+    description: str = ""
+    body: type[BaseModel] | None = None
+    is_body_required: bool = False
+    parameters: tuple[Parameter, ...] = ()
+    problems: tuple[str, ...] = ()
+    problem_headers: tuple[Header, ...] = ()
+    tag: str = "wallets"
+
+
+_BODY_PROBLEMS = ("malformed_json", "body_too_large", "unsupported_media_type", "validation_error")
+
+ROUTES = (
+    Route(
+        "POST",
+        "/api/v1/wallets",
+        handlers.create_wallet,
+        "Create a wallet",
+        answers=(Answer(201, WalletView, "The new, empty wallet.", (LOCATION,)),),
+        body=EmptyRequest,
+        parameters=(REQUEST_ID,),
+        problems=(*_BODY_PROBLEMS, "unavailable"),
+    ),
+    Route(
+        "GET",
+        "/api/v1/wallets/{wallet_id}",
+        handlers.read_wallet,
+        "Read a wallet",
+        answers=(Answer(200, WalletView, "The wallet as it stands."),),
+        parameters=(WALLET_ID, REQUEST_ID),
+        problems=("wallet_not_found", "validation_error", "unavailable"),
+    ),
+    Route(
+        "POST",
+        "/api/v1/wallets/{wallet_id}/operation",
+        handlers.operate,
+        "Deposit or withdraw",
+        description="Applies the operation and answers with the wallet right after it. Operations on one wallet are "
+        "applied one after another. With an `Idempotency-Key` a repeated request gets the stored outcome, whether it "
+        "was applied or rejected. When the outcome takes longer than the wait, the answer is 202: the operation was "
+        "accepted and will be decided exactly once; its `Location` says what became of it.",
+        answers=(
+            Answer(200, AppliedView, "Applied: the wallet after it.", (REPLAYED, WAIT_APPLIED)),
+            Answer(202, PendingView, "Accepted, not decided yet.", (LOCATION, RETRY_AFTER, WAIT_APPLIED)),
+        ),
+        body=OperationRequest,
+        is_body_required=True,
+        parameters=(WALLET_ID, IDEMPOTENCY_KEY, PREFER, REQUEST_ID),
+        problems=(
+            *_BODY_PROBLEMS,
+            "insufficient_funds",
+            "balance_limit_exceeded",
+            "wallet_not_found",
+            "idempotency_key_reused",
+            "operation_refused",
+            "operation_unreadable",
+            "wallet_queue_full",
+            "unavailable",
+        ),
+        problem_headers=(REPLAYED,),
+    ),
+    Route(
+        "GET",
+        "/api/v1/wallets/{wallet_id}/operations",
+        handlers.list_operations,
+        "List a wallet's operations",
+        description="Newest first. Applied ones, unless rejected ones are asked for.",
+        answers=(Answer(200, OperationPage, "A page of operations."),),
+        parameters=(WALLET_ID, LIMIT, CURSOR, STATUS, REQUEST_ID),
+        problems=("wallet_not_found", "validation_error", "unavailable"),
+    ),
+    Route(
+        "GET",
+        "/api/v1/wallets/{wallet_id}/operations/{operation_id}",
+        handlers.read_operation,
+        "Read an operation",
+        answers=(Answer(200, OperationView, "The operation: decided, or PENDING.", (RETRY_AFTER,)),),
+        parameters=(WALLET_ID, OPERATION_ID, REQUEST_ID),
+        problems=("wallet_not_found", "operation_not_found", "validation_error", "unavailable"),
+    ),
+    Route(
+        "GET",
+        "/healthz",
+        handlers.healthz,
+        "Is this process alive?",
+        answers=(Answer(200, Health, "It is."),),
+        parameters=(REQUEST_ID,),
+        tag="health",
+    ),
+    Route(
+        "GET",
+        "/readyz",
+        handlers.readyz,
+        "Can operations be served?",
+        answers=(
+            Answer(200, Health, "Both stores answer and every partition has an owner."),
+            Answer(503, Health, "Something is missing; the body names it."),
+        ),
+        parameters=(REQUEST_ID,),
+        tag="health",
+    ),
+)
+
+# Pages and files for people: served beside the API, no part of its document.
+PAGES: tuple[tuple[str, Handler], ...] = (
+    ("/docs", pages.docs),
+    ("/redoc", pages.redoc),
+    ("/static/{name}", pages.static),
+)
+
+
+def add_routes(app: web.Application, openapi: Handler) -> None:
+    """Serve every route and page, with and without a trailing slash, without a redirect."""
+    table = [(route.method, route.path, route.handler) for route in ROUTES]
+    table += [("GET", path, handler) for path, handler in (*PAGES, ("/openapi.json", openapi))]
+    for method, path, handler in table:
+        for spelling in (path, f"{path}/"):
+            if method == "GET":
+                app.router.add_get(spelling, handler)
+            else:
+                app.router.add_route(method, spelling, handler)

@@ -1,0 +1,1 @@
+"""The vocabulary that gateway and worker both speak: commands, operations, money, keys, streams, database, settings."""

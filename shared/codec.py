@@ -1,0 +1,100 @@
+"""How commands and replies are written in Redis: whole-word fields for commands, a JSON array for replies.
+
+Guarantees that decode(encode(x)) == x, and that anything else raises Unreadable with a reason for people. Knows no keys
+and no connections.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from shared.commands import Command, Operation, OperationType, Reason, Reply, Status
+from shared.money import AMOUNT_MAX
+
+
+class Unreadable(ValueError):
+    """A message is not a command; the text says why."""
+
+
+def encode_command(command: Command) -> tuple[str, ...]:
+    """Return the seven arguments of `wallet_submit` for one command."""
+    return (
+        str(command.wallet_id),
+        str(command.id),
+        command.type.value,
+        str(command.amount),
+        command.reply_to,
+        command.submitted_at.isoformat(),
+        command.request_id,
+    )
+
+
+def decode_command(wallet_id: UUID, fields: Sequence[bytes]) -> Command:
+    """Read a command from a message's flat field list `[name, value, …]`; raises Unreadable."""
+    values = dict(zip(fields[::2], fields[1::2], strict=True))
+    try:
+        command = Command(
+            id=UUID(values[b"id"].decode()),
+            wallet_id=wallet_id,
+            type=OperationType(values[b"type"].decode()),
+            amount=int(values[b"amount"]),
+            submitted_at=datetime.fromisoformat(values[b"submitted_at"].decode()),
+            reply_to=values.get(b"reply_to", b"").decode(),
+            request_id=values.get(b"request_id", b"").decode(),
+        )
+    except KeyError as error:
+        raise Unreadable(f"the field {error.args[0].decode()} is missing") from error
+    except ValueError as error:
+        raise Unreadable(str(error)) from error
+    if not 0 < command.amount <= AMOUNT_MAX:
+        raise Unreadable(f"the amount {command.amount} is not between 1 and {AMOUNT_MAX} minor units")
+    if command.submitted_at.tzinfo is None:
+        raise Unreadable("submitted_at has no time zone")
+    return command
+
+
+def encode_replies(replies: Iterable[Reply]) -> bytes:
+    """Write replies as one JSON array of objects."""
+    return orjson.dumps([_reply_fields(reply) for reply in replies])
+
+
+def decode_replies(text: bytes) -> list[Reply]:
+    """Read what encode_replies wrote."""
+    return [_reply_of(fields) for fields in orjson.loads(text)]
+
+
+def _reply_fields(reply: Reply) -> dict[str, Any]:
+    operation = reply.operation
+    return {
+        "id": str(operation.id),
+        "wallet_id": str(operation.wallet_id),
+        "type": operation.type.value,
+        "amount": operation.amount,
+        "status": operation.status.value,
+        "reason": operation.reason.value if operation.reason else None,
+        "seq": operation.seq,
+        "balance": operation.balance,
+        "submitted_at": operation.submitted_at,
+        "decided_at": operation.decided_at,
+        "wallet_created_at": reply.wallet_created_at,
+    }
+
+
+def _reply_of(fields: Mapping[str, Any]) -> Reply:
+    wallet_created_at = fields["wallet_created_at"]
+    operation = Operation(
+        id=UUID(fields["id"]),
+        wallet_id=UUID(fields["wallet_id"]),
+        type=OperationType(fields["type"]),
+        amount=fields["amount"],
+        status=Status(fields["status"]),
+        reason=Reason(fields["reason"]) if fields["reason"] else None,
+        seq=fields["seq"],
+        balance=fields["balance"],
+        submitted_at=datetime.fromisoformat(fields["submitted_at"]),
+        decided_at=datetime.fromisoformat(fields["decided_at"]),
+    )
+    return Reply(operation, datetime.fromisoformat(wallet_created_at) if wallet_created_at else None)

@@ -1,0 +1,110 @@
+"""The door to Postgres: how a pool and a worker's own session are opened, and which errors mean what.
+
+With `shared/migrations.py` the only modules that import asyncpg. Guarantees that every wait has a limit. Knows no
+statement: those are in `sql/`.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import structlog
+
+from shared.errors import Misconfigured, StoreUnreachable
+from shared.settings import Settings
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+    Pool = asyncpg.Pool[asyncpg.Record]
+else:  # generic in its stubs only
+    Connection, Pool = asyncpg.Connection, asyncpg.Pool
+Record = asyncpg.Record
+
+CONNECT_TIMEOUT_SECONDS = 5.0
+QUERY_TIMEOUT_SECONDS = 10.0  # far above any statement of the service: what takes longer is lost
+RETRY_SECONDS = 0.2
+
+# Postgres is away, restarting, or the session was ended: what a caller waits out or reports as unavailable.
+DatabaseLost = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.IdleSessionTimeoutError,
+)
+# Postgres refuses this very data: constraint, range, or a trigger's own word. Any other error is worth another try.
+DatabaseRefused = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.PLPGSQLError)
+DatabaseError = (*DatabaseLost, asyncpg.PostgresError)
+
+# The classes of the advisory locks that say who owns what: pg_locks.classid, with the objid beside it.
+WORKER_LOCKS = 7_001  # objid: the session's process id in Postgres
+PARTITION_LOCKS = 7_002  # objid: the partition
+
+log = structlog.get_logger(__name__)
+
+
+def connect_arguments(settings: Settings, application_name: str, **server_settings: str) -> dict[str, Any]:
+    """Return the arguments that asyncpg's `connect` and `create_pool` share."""
+    return {
+        "host": settings.postgres_host,
+        "port": settings.postgres_port,
+        "user": settings.postgres_user,
+        "password": settings.postgres_password.get_secret_value() or None,
+        "database": settings.postgres_db,
+        "timeout": CONNECT_TIMEOUT_SECONDS,
+        "command_timeout": QUERY_TIMEOUT_SECONDS,
+        "server_settings": {"application_name": application_name, "timezone": "UTC", "jit": "off", **server_settings},
+    }
+
+
+async def connect(settings: Settings, application_name: str, **server_settings: str) -> Connection:
+    """Open one session outside any pool; raises DatabaseLost or DatabaseRefused."""
+    return await asyncpg.connect(**connect_arguments(settings, application_name, **server_settings))
+
+
+async def open_pool(settings: Settings, application_name: str, connections_max: int) -> Pool:
+    """Open a pool for short statements; connections are made when first needed, so Postgres may come later."""
+    # Some sessions may be kept long and see a small table grow: a sequential scan must not stay in their plans.
+    arguments = connect_arguments(settings, application_name, enable_seqscan="off")
+    return await asyncpg.create_pool(min_size=0, max_size=connections_max, **arguments)
+
+
+async def wait_until_up(
+    name: str,
+    address: str,
+    timeout_seconds: float,
+    attempt: Callable[[], Awaitable[object]],
+    away: tuple[type[Exception], ...],
+) -> None:
+    """Repeat `attempt` while it raises one of `away`.
+
+    Raises StoreUnreachable after the time-out, and Misconfigured when Postgres refuses the login.
+    """
+    ends = time.monotonic() + timeout_seconds
+    told = False
+    while True:
+        try:
+            await attempt()
+        except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
+            raise Misconfigured(
+                f"{name} at {address} refuses the login: {error}. Check the POSTGRES_… settings."
+            ) from None
+        except away as error:
+            if time.monotonic() >= ends:
+                raise StoreUnreachable(
+                    f"{name} at {address} did not answer within {timeout_seconds:g} s ({error!r}). "
+                    "Start it, or correct its address in the settings."
+                ) from None
+            if not told:
+                log.warning("waiting for a store", store=name, address=address, error=repr(error))
+                told = True
+            await asyncio.sleep(RETRY_SECONDS)
+        else:
+            return

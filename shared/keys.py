@@ -1,0 +1,43 @@
+"""Every Redis key of the service is built here, and nowhere else.
+
+All keys of one partition share the hash tag `{pNN}`, hence one cluster slot, so that a function may touch them
+together. Pure: strings in, strings out.
+"""
+
+from uuid import UUID
+from zlib import crc32
+
+
+def partition_of(wallet_id: UUID, partition_count: int) -> int:
+    """Return the partition, 0 … partition_count - 1, that a wallet belongs to for good."""
+    return crc32(wallet_id.bytes) % partition_count
+
+
+def wallet_prefix(partition: int) -> str:
+    """Return what a wallet stream's key starts with; the wallet's id follows."""
+    return f"{{p{partition:02d}}}:wallet:"
+
+
+def wallet_stream(partition: int, wallet_id: UUID | str) -> str:
+    """Return the stream of one wallet's waiting messages; the key does not exist while nothing waits."""
+    return f"{wallet_prefix(partition)}{wallet_id}"
+
+
+def ready_stream(partition: int) -> str:
+    """Return the stream with one message per wallet that has waiting messages."""
+    return f"{{p{partition:02d}}}:ready"
+
+
+def meta(partition: int) -> str:
+    """Return the hash with `last_id` (last message id given out) and `depth` (messages waiting)."""
+    return f"{{p{partition:02d}}}:meta"
+
+
+def dead_stream(partition: int) -> str:
+    """Return the stream of dead letters: messages that could not be understood or stored, with the reason."""
+    return f"{{p{partition:02d}}}:dead"
+
+
+def reply_stream(gateway_id: str) -> str:
+    """Return the reply key of one gateway process."""
+    return f"{{gw-{gateway_id}}}:replies"

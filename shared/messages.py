@@ -1,0 +1,32 @@
+"""What a claim brings from Redis: messages, not yet understood. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+START = "0-0"  # below every message id
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One record of a wallet stream: its id and its flat field list, not yet understood."""
+
+    id: str
+    fields: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The head of one wallet's stream, to be settled as a whole and then finished."""
+
+    partition: int
+    wallet: str
+    ready_id: str
+    messages: Sequence[Message] = field(default_factory=list)
+
+    @property
+    def keep_from(self) -> str:
+        """The first message id that `finish` must keep: right after the last claimed one."""
+        if not self.messages:
+            return START
+        ms, _, n = self.messages[-1].id.partition("-")
+        return f"{ms}-{int(n) + 1}"

@@ -1,0 +1,68 @@
+"""Brings the schema up to date: each file of `sql/migrations/` once, in order, whoever comes first.
+
+Guarantees that processes starting at the same time apply each file exactly once (advisory lock), that a file is applied
+wholly or not at all (a transaction each), and that an applied file is never edited (checksum).
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import structlog
+
+import sql
+from shared.database import Connection
+from shared.errors import Misconfigured
+
+# Any number that nothing else in the database uses for a session lock.
+LOCK_ID = 7_462_301_948_113
+LOCK_TIMEOUT_SECONDS = 60.0  # another process may be in the middle of a long migration
+
+log = structlog.get_logger(__name__)
+
+
+async def migrate(connection: Connection, partition_count: int, folder: Path = sql.MIGRATIONS) -> list[str]:
+    """Apply the files that the database has not seen; returns their names.
+
+    Raises Misconfigured for a file that was edited after it had been applied, and when the database was started with
+    another partition count.
+    """
+    await connection.execute(sql.query("lock_migrations"), LOCK_ID, timeout=LOCK_TIMEOUT_SECONDS)
+    try:
+        await connection.execute(sql.query("create_migrations"))
+        applied = {row["name"]: row["checksum"] for row in await connection.fetch(sql.query("applied_migrations"))}
+        files = {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.sql"))}  # noqa: ASYNC240 a few small files, at start
+        _refuse_edited(files, applied)
+        pending = [name for name in files if name not in applied]
+        for name in pending:
+            async with connection.transaction():
+                await connection.execute(files[name])
+                await connection.execute(sql.query("record_migration"), name, _checksum(files[name]))
+            log.info("migrated", migration=name)
+        await _agree_on_partitions(connection, partition_count)
+        return pending
+    finally:
+        if not connection.is_closed():
+            await connection.execute(sql.query("unlock_migrations"), LOCK_ID)
+
+
+async def _agree_on_partitions(connection: Connection, partition_count: int) -> None:
+    stored = await connection.fetchval(sql.query("agree_on_partitions"), partition_count)
+    if stored != partition_count:
+        raise Misconfigured(
+            f"PARTITION_COUNT is {partition_count}, but this database was started with {stored}: "
+            f"every process must use the same. Set PARTITION_COUNT={stored}."
+        )
+
+
+def _refuse_edited(files: Mapping[str, str], applied: Mapping[str, str]) -> None:
+    for name, checksum in applied.items():
+        # A file that is not here was applied by a newer release: an older process may still run beside it.
+        if name in files and _checksum(files[name]) != checksum:
+            raise Misconfigured(
+                f"Migration {name} was edited after it had been applied. Restore it and put the change in a new file."
+            )
+
+
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,79 @@
+"""Every setting, read from the environment and `.env`, with its unit, its default and the reason for it.
+
+The only module that reads the environment. Guarantees that a wrong value stops the process at start with a sentence
+that names the setting.
+"""
+
+import socket
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.errors import Misconfigured
+
+Positive = Annotated[int, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """What every process of the service needs."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+
+    postgres_user: str = "postgres"
+    postgres_password: SecretStr = SecretStr("")
+    postgres_db: str = "postgres"
+    postgres_host: str = "127.0.0.1"
+    postgres_port: Annotated[int, Field(ge=1, le=65535)] = 5432
+    redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="may hold a password")
+    partition_count: Annotated[int, Field(ge=1, le=4096)] = Field(
+        64, description="fixed by the first start: it decides where a wallet's stream is, so all processes must agree"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"
+    start_timeout_seconds: Seconds = Field(60.0, description="how long a start waits for Postgres and Redis")
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the settings; raises Misconfigured with one line per wrong value, never with the value itself."""
+        try:
+            return cls()  # type: ignore[call-arg] # every field has a default, some behind Field(…)
+        except ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
+            raise Misconfigured(f"Settings are wrong: {wrong}") from None
+
+
+class GatewaySettings(Settings):
+    """What the gateway needs beside them."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    gateway_processes: Annotated[int, Field(ge=1, le=64)] = Field(1, description="processes that share the port")
+    wait_seconds: Seconds = Field(10.0, description="how long a request waits for its outcome before it gets a 202")
+    wallet_queue_max: Positive = Field(10_000, description="commands that may wait for one wallet; beyond: 429")
+    partition_queue_max: Positive = Field(100_000, description="commands that may wait in one partition; beyond: 503")
+    held_commands_max: Positive = Field(
+        50_000, description="undecided commands one process keeps, answered with 202 or not; beyond: 503"
+    )
+    flush_commands_max: Positive = Field(1_000, description="commands in one trip to Redis: some 10 ms of its time")
+    body_bytes_max: Positive = Field(65_536, description="longest request body; beyond: 413")
+    postgres_pool_max: Positive = Field(8, description="connections for reads and wallet creation, per process")
+    drain_seconds: Seconds = Field(15.0, description="how long SIGTERM waits for requests under way")
+
+
+class WorkerSettings(Settings):
+    """What the worker needs beside them."""
+
+    worker_name: Annotated[str, Field(min_length=1, max_length=40)] = Field(
+        default_factory=socket.gethostname, description="unique; shown in pg_stat_activity. Default: the host name"
+    )
+    heartbeat_seconds: Seconds = Field(0.5, description="how often a session shows that it lives and looks at shares")
+    session_timeout_seconds: Seconds = Field(
+        2.0, description="Postgres ends the session of a worker that is silent for this long; others take over then"
+    )
+    batch_commands_max: Positive = Field(1_000, description="commands in one transaction: keeps a commit in tens of ms")
+    batch_wallets_max: Positive = Field(500, description="wallets in one transaction")
+    reply_ttl_seconds: Positive = Field(60, description="how long a reply key lives after its last reply")
+    reply_messages_max: Positive = Field(256, description="messages kept in a reply key; each holds a batch's outcomes")
+    dead_letters_max: Positive = Field(10_000, description="dead letters kept per partition, oldest dropped first")

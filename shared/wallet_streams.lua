@@ -1,0 +1,176 @@
+#!lua name=wallet_streams
+
+-- The functions that change the streams (Redis >= 7.0 or Valkey). Each runs atomically on one partition, whose keys
+-- share a hash tag:
+--
+--   {pNN}:wallet:<uuid>  stream  the wallet's waiting messages; deleted when empty
+--   {pNN}:ready          stream  one message per wallet that has waiting messages
+--   {pNN}:meta           hash    last_id: the last message id given out; depth: messages waiting
+--   {pNN}:dead           stream  messages that could not be understood or stored
+--
+-- Invariant: a wallet stream that is not empty has a ready message.
+
+local VERSION = 1
+
+-- Ids are '<server ms>-<n>', above every id given out before in the partition, never '*': an automatic id is given out
+-- again when a stream is deleted and made anew within one millisecond, and a late removal would hit the wrong message.
+local function id_source(meta)
+  local time = redis.call('TIME')
+  local ms, n = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000), -1
+  local last_id = redis.call('HGET', meta, 'last_id')
+  local source = {last_id = last_id or '0-0'}
+
+  function source.rise_above(id)
+    local id_ms, id_n = string.match(id, '^(%d+)-(%d+)$')
+    id_ms, id_n = tonumber(id_ms), tonumber(id_n)
+    if id_ms > ms or (id_ms == ms and id_n > n) then
+      ms, n = id_ms, id_n
+    end
+  end
+
+  function source.next()
+    n = n + 1
+    source.last_id = string.format('%d-%d', ms, n)
+    return source.last_id
+  end
+
+  if last_id then source.rise_above(last_id) end
+  return source
+end
+
+local function append(ids, stream, ...)
+  local id = ids.next()
+  local added = redis.pcall('XADD', stream, id, ...)
+  if type(added) == 'table' and added.err then
+    -- Somebody appended by hand, or the clock went back after meta was lost: go on above what the stream has seen.
+    local info = redis.call('XINFO', 'STREAM', stream)
+    for i = 1, #info, 2 do
+      if info[i] == 'last-generated-id' then ids.rise_above(info[i + 1]) end
+    end
+    id = ids.next()
+    redis.call('XADD', stream, id, ...)
+  end
+  return id
+end
+
+local function lower_depth(meta, count)
+  if count > 0 and redis.call('HINCRBY', meta, 'depth', -count) < 0 then
+    redis.call('HSET', meta, 'depth', 0)
+  end
+end
+
+-- wallet_submit: appends each command to its wallet's stream, in the order given, or refuses it.
+-- KEYS  ready, meta, then one wallet stream per command
+-- ARGV  wallet_queue_max, partition_queue_max, then 7 per command: wallet, id, type, amount, reply_to, submitted_at, request_id
+-- Returns one string per command: its message id, or 'wallet_full' or 'partition_full' (nothing was appended).
+local function submit(keys, args)
+  local ready, meta = keys[1], keys[2]
+  local wallet_max, partition_max = tonumber(args[1]), tonumber(args[2])
+  local ids = id_source(meta)
+  local depth = tonumber(redis.call('HGET', meta, 'depth') or 0)
+  local accepted, results = 0, {}
+  for i = 3, #keys do
+    local stream, a = keys[i], 3 + (i - 3) * 7
+    local waiting = redis.call('XLEN', stream)
+    if waiting >= wallet_max then
+      results[#results + 1] = 'wallet_full'
+    elseif depth + accepted >= partition_max then
+      results[#results + 1] = 'partition_full'
+    else
+      results[#results + 1] = append(ids, stream, 'id', args[a + 1], 'type', args[a + 2], 'amount', args[a + 3],
+        'reply_to', args[a + 4], 'submitted_at', args[a + 5], 'request_id', args[a + 6])
+      if waiting == 0 then append(ids, ready, 'wallet', args[a]) end
+      accepted = accepted + 1
+    end
+  end
+  if accepted > 0 then
+    redis.call('HSET', meta, 'last_id', ids.last_id, 'depth', depth + accepted)
+  end
+  return results
+end
+
+-- wallet_claim: reads ready wallets and the head of each one's stream. Removes nothing: claiming is repeatable.
+-- KEYS  ready
+-- ARGV  after (ready ids above this one), wallets_max, messages_max per wallet, commands_max in all, wallet key prefix
+-- Returns per wallet {ready id, wallet, {{message id, {field, value, ...}}, ...}}; no messages when the stream is gone.
+local function claim(keys, args)
+  local left, claims = tonumber(args[4]), {}
+  for _, entry in ipairs(redis.call('XRANGE', keys[1], '(' .. args[1], '+', 'COUNT', args[2])) do
+    if left <= 0 then break end
+    local wallet = entry[2][2]
+    local messages = redis.call('XRANGE', args[5] .. wallet, '-', '+', 'COUNT', math.min(tonumber(args[3]), left))
+    left = left - #messages
+    claims[#claims + 1] = {entry[1], wallet, messages}
+  end
+  return claims
+end
+
+-- wallet_finish: removes what was settled; a wallet with more waiting goes to the END of the ready stream, so that a
+-- hot wallet cannot starve the rest. Idempotent: a late worker may run it again and change nothing.
+-- KEYS  ready, meta, then one wallet stream per wallet
+-- ARGV  3 per wallet: wallet, its ready id, the first message id to keep (what was claimed is the stream's head)
+-- Returns the number of messages removed.
+local function finish(keys, args)
+  local ready, meta = keys[1], keys[2]
+  local ids, removed = nil, 0
+  for i = 3, #keys do
+    local stream, a = keys[i], 1 + (i - 3) * 3
+    removed = removed + redis.call('XTRIM', stream, 'MINID', '=', args[a + 2])
+    local was_ready = redis.call('XDEL', ready, args[a + 1])
+    if redis.call('XLEN', stream) == 0 then
+      redis.call('DEL', stream)
+    elseif was_ready == 1 then
+      -- Only who removed the ready message adds the next one: a second finish adds none.
+      ids = ids or id_source(meta)
+      append(ids, ready, 'wallet', args[a])
+    end
+  end
+  if ids then redis.call('HSET', meta, 'last_id', ids.last_id) end
+  lower_depth(meta, removed)
+  return removed
+end
+
+-- wallet_bury: moves one message to the dead letters, with the reason. Idempotent: a message that is gone stays gone.
+-- KEYS  dead, meta, wallet stream
+-- ARGV  message id, wallet, reason, dead_letters_max
+-- Returns 1 when the message was moved, 0 when it was not there.
+local function bury(keys, args)
+  local entry = redis.call('XRANGE', keys[3], args[1], args[1])[1]
+  if not entry then return 0 end
+  local ids = id_source(keys[2])
+  append(ids, keys[1], 'wallet', args[2], 'message_id', args[1], 'reason', args[3], unpack(entry[2]))
+  redis.call('XTRIM', keys[1], 'MAXLEN', '=', args[4])
+  redis.call('XDEL', keys[3], args[1])
+  redis.call('HSET', keys[2], 'last_id', ids.last_id)
+  lower_depth(keys[2], 1)
+  return 1
+end
+
+-- wallet_restore: makes a wallet ready again whose ready message was lost. The caller has looked: a second ready message
+-- is harmless (the claim of an empty stream finishes it), a missing one is a wallet that waits for ever.
+-- KEYS  ready, meta, wallet stream
+-- ARGV  wallet
+-- Returns 1 when a ready message was added, 0 when nothing waits.
+local function restore(keys, args)
+  if redis.call('XLEN', keys[3]) == 0 then return 0 end
+  local ids = id_source(keys[2])
+  append(ids, keys[1], 'wallet', args[1])
+  redis.call('HSET', keys[2], 'last_id', ids.last_id)
+  return 1
+end
+
+-- wallet_reply: appends outcomes to a gateway's reply key, which lives for a while after its last reply.
+-- KEYS  reply key
+-- ARGV  outcomes (JSON array), messages_max, ttl in ms
+local function reply(keys, args)
+  redis.call('XADD', keys[1], 'MAXLEN', '~', args[2], '*', 'outcomes', args[1])
+  return redis.call('PEXPIRE', keys[1], args[3])
+end
+
+redis.register_function('wallet_submit', submit)
+redis.register_function{function_name = 'wallet_claim', callback = claim, flags = {'no-writes'}}
+redis.register_function('wallet_finish', finish)
+redis.register_function('wallet_bury', bury)
+redis.register_function('wallet_restore', restore)
+redis.register_function('wallet_reply', reply)
+redis.register_function{function_name = 'wallet_version', callback = function() return VERSION end, flags = {'no-writes'}}

@@ -1,0 +1,94 @@
+"""Settles a batch of commands in Postgres: one transaction, four statements.
+
+Guarantees that outcomes returned are committed, that a command is recorded at most once, and that one command the
+database refuses does not hold up the others. Knows nothing of streams.
+"""
+
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+import structlog
+
+import sql
+from shared.commands import Command, Operation, Reason, Reply
+from shared.database import DatabaseRefused
+from shared.records import operation_of, wallet_of
+from worker import ledger
+from worker.session import Session
+
+log = structlog.get_logger(__name__)
+
+
+class Store:
+    """The books, written through the session that owns the partitions."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def settle(self, commands: Sequence[Command], on_writing: Callable[[], None] = lambda: None) -> list[Reply]:
+        """Apply commands in order and return each one's reply, once all are committed.
+
+        `on_writing` is called when the outcomes are known and only the write and the commit are left. Raises
+        DatabaseError when the session is lost: then nothing is known, and settling again decides.
+        """
+        try:
+            return await self._transaction(commands, on_writing)
+        except DatabaseRefused as error:
+            if len(commands) == 1:
+                return [await self._record_refused(commands[0], error)]
+            # One of them is refused, and the transaction with it: halves, in order, until it stands alone.
+            half = len(commands) // 2
+            return await self.settle(commands[:half]) + await self.settle(commands[half:])
+
+    async def _transaction(self, commands: Sequence[Command], on_writing: Callable[[], None]) -> list[Reply]:
+        async with self._session.transaction() as connection:
+            rows = await connection.fetch(sql.query("lock_wallets"), list({c.wallet_id for c in commands}))
+            wallets = {row["id"]: wallet_of(row) for row in rows}
+            # After the locks: whatever an earlier owner committed is seen here.
+            rows = await connection.fetch(sql.query("recorded_operations"), [c.id for c in commands])
+            recorded = {row["id"]: operation_of(row) for row in rows if row["id"]}
+            settlement = ledger.settle(commands, wallets, recorded, rows[0]["now"])
+            on_writing()
+            # killed here: rolled back; the next owner claims the same messages.
+            if settlement.operations:
+                await connection.execute(sql.query("settle_batch"), *_arrays(settlement))
+        # killed here: the next owner finds the operations and repeats the replies.
+        return [
+            Reply(operation, wallets[operation.wallet_id].created_at if operation.wallet_id in wallets else None)
+            for operation in settlement.outcomes
+        ]
+
+    async def _record_refused(self, command: Command, error: Exception) -> Reply:
+        log.error("database refused a command", operation_id=str(command.id), error=str(error))
+        try:
+            async with self._session.transaction() as connection:
+                [row] = await connection.fetch(sql.query("lock_wallets"), [command.wallet_id])
+                wallet = wallet_of(row)
+                refused = ledger.reject(command, Reason.REFUSED_BY_DATABASE, wallet.balance, wallet.updated_at)
+                settlement = ledger.Settlement([refused], [refused], [])
+                await connection.execute(sql.query("settle_batch"), *_arrays(settlement))
+        except DatabaseRefused:
+            # Not even the rejection can be stored: the dead letter and the reply are all that is left of it.
+            log.exception("database refused a rejection as well", operation_id=str(command.id))
+        return Reply(refused, wallet.created_at)
+
+
+def _arrays(settlement: ledger.Settlement) -> list[object]:
+    operations: Sequence[Operation] = settlement.operations
+    wallet_ids: list[UUID] = [wallet.id for wallet in settlement.wallets]
+    return [
+        [o.id for o in operations],
+        [o.wallet_id for o in operations],
+        [o.type.value for o in operations],
+        [o.amount for o in operations],
+        [o.status.value for o in operations],
+        [o.reason.value if o.reason else None for o in operations],
+        [o.seq for o in operations],
+        [o.balance for o in operations],
+        [o.submitted_at for o in operations],
+        [o.decided_at for o in operations],
+        wallet_ids,
+        [wallet.balance for wallet in settlement.wallets],
+        [wallet.seq for wallet in settlement.wallets],
+        [wallet.updated_at for wallet in settlement.wallets],
+    ]

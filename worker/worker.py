@@ -1,0 +1,185 @@
+"""The worker: claim → settle → reply → finish, as three stages that overlap.
+
+While one batch commits, the next is claimed, and the replies and the finish of the last go out. Guarantees that replies
+follow the commit, that a finish follows its replies, and that whatever fails is claimed again: the books know what was
+settled. A session's end ends the shift; the next shift starts with nothing in mind.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+
+from shared.commands import Reply
+from shared.database import DatabaseError
+from shared.settings import WorkerSettings
+from shared.streams import RedisError, Streams
+from worker.batch import Batch
+from worker.partitions import Partitions, fair_share
+from worker.session import Session
+from worker.store import Store
+
+BLOCK_MS = 100  # longest wait in one read for ready wallets: new partitions and a stop are seen this soon
+RETRY_SECONDS = 0.1  # pause after Redis failed
+RECONNECT_SECONDS = 0.2  # pause after the session was lost
+
+log = structlog.get_logger(__name__)
+
+
+class Worker:
+    """Works shift after shift, each with a session of its own, until told to stop."""
+
+    def __init__(self, settings: WorkerSettings, streams: Streams, health_file: Path) -> None:
+        self._settings = settings
+        self._streams = streams
+        self._health_file = health_file
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop`, then drain: what was claimed is settled, answered and finished."""
+        while not stop.is_set():
+            try:
+                async with Session.open(self._settings) as session:
+                    await Shift(self._settings, self._streams, session, stop, self._health_file).work()
+            except* DatabaseError as lost:
+                log.warning("session lost", worker=self._settings.worker_name, error=repr(lost.exceptions[0]))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), RECONNECT_SECONDS)
+
+
+class Shift:
+    """One session's work: the partitions it owns, and the batches on their way."""
+
+    def __init__(
+        self, settings: WorkerSettings, streams: Streams, session: Session, stop: asyncio.Event, health_file: Path
+    ) -> None:
+        self._settings = settings
+        self._streams = streams
+        self._session = session
+        self._stop = stop
+        self._health_file = health_file
+        self._store = Store(session)
+        self._partitions = Partitions()
+        self._over = asyncio.Event()
+        # Room for the next claim: set once the batch before it only has to be written, so that it grows until then.
+        self._room = asyncio.Event()
+        self._room.set()
+        self._claimed: asyncio.Queue[Batch | None] = asyncio.Queue(maxsize=1)
+        self._settled: asyncio.Queue[tuple[Batch, list[Reply]] | None] = asyncio.Queue(maxsize=2)
+
+    async def work(self) -> None:
+        """Work until told to stop; raises DatabaseError (in a group) when the session is lost."""
+        async with asyncio.TaskGroup() as stages:
+            stages.create_task(self._keep_shares())
+            stages.create_task(self._claim())
+            stages.create_task(self._settle())
+            stages.create_task(self._finish())
+
+    # ---- the stages ---------------------------------------------------------------------------------------------
+
+    async def _claim(self) -> None:
+        while not self._stop.is_set():
+            await self._room.wait()
+            batch = await self._next_batch()
+            if batch is not None:
+                self._room.clear()
+                await self._claimed.put(batch)
+        await self._claimed.put(None)
+
+    async def _settle(self) -> None:
+        while (batch := await self._claimed.get()) is not None:
+            if batch.commands:
+                replies = await self._store.settle(batch.commands, on_writing=self._room.set)
+            else:
+                replies = []
+                self._room.set()
+            await self._settled.put((batch, replies))
+        await self._settled.put(None)
+
+    async def _finish(self) -> None:
+        while (settled := await self._settled.get()) is not None:
+            batch, replies = settled
+            finished = False
+            try:
+                await self._send_and_finish(batch, replies)
+                finished = True
+            except RedisError as error:
+                # The books have the outcomes: claimed again, they are found, answered again and finished.
+                log.warning("could not finish a batch; it will be claimed again", error=repr(error))
+                await asyncio.sleep(RETRY_SECONDS)
+            self._partitions.done(batch.claims, finished=finished)
+            self._wake_shares_if_retiring()
+        self._over.set()
+        self._session.ownership_changed.set()
+
+    # ---- their steps --------------------------------------------------------------------------------------------
+
+    async def _next_batch(self) -> Batch | None:
+        cursors = self._partitions.cursors()
+        if not cursors:
+            await asyncio.sleep(BLOCK_MS / 1000)
+            return None
+        try:
+            ready = await self._streams.wait_ready(cursors, BLOCK_MS)
+            if not ready:
+                return None
+            claims = await self._streams.claim(
+                {partition: cursors[partition] for partition in ready},
+                self._settings.batch_wallets_max,
+                self._settings.batch_commands_max,
+            )
+        except RedisError as error:
+            log.warning("could not claim", error=repr(error))
+            self._partitions.rewind()
+            await asyncio.sleep(RETRY_SECONDS)
+            return None
+        # killed here: nothing was removed; the next owner claims the same messages.
+        admitted = self._partitions.admit(claims)
+        return Batch.of(admitted) if admitted else None
+
+    async def _send_and_finish(self, batch: Batch, replies: Sequence[Reply]) -> None:
+        for letter in (*batch.unreadable, *batch.refused(replies)):
+            log.error("dead letter", wallet=letter.claim.wallet, message_id=letter.message_id, reason=letter.reason)
+            await self._streams.bury(
+                letter.claim.partition,
+                letter.claim.wallet,
+                letter.message_id,
+                letter.reason,
+                self._settings.dead_letters_max,
+            )
+        await self._streams.finish(
+            batch.claims,
+            batch.by_reply_key(replies),
+            self._settings.reply_ttl_seconds,
+            self._settings.reply_messages_max,
+        )
+
+    # ---- ownership ----------------------------------------------------------------------------------------------
+
+    async def _keep_shares(self) -> None:
+        """Beat, look at everybody's shares, take what is free and give back what is too much; leave when it is over."""
+        while not self._over.is_set():
+            self._session.ownership_changed.clear()
+            await self._balance()
+            self._health_file.touch()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._session.ownership_changed.wait(), self._settings.heartbeat_seconds)
+        await self._session.leave(list(self._partitions.cursors()))
+
+    async def _balance(self) -> None:
+        survey = await self._session.survey()
+        wanted, surplus = fair_share(self._settings.partition_count, survey.workers, survey.own, survey.held)
+        if wanted and not self._stop.is_set():
+            taken = await self._session.take(wanted)
+            self._partitions.add(taken)
+            log.info("took partitions", partitions=len(taken), owned=len(self._partitions))
+        self._partitions.retire(partition for partition in surplus if partition in self._partitions)
+        released = self._partitions.pop_retired()
+        await self._session.release(released)
+        if released:
+            log.info("released partitions", partitions=len(released), owned=len(self._partitions))
+
+    def _wake_shares_if_retiring(self) -> None:
+        if self._partitions.retiring:
+            self._session.ownership_changed.set()
