@@ -10,7 +10,7 @@ from uuid import UUID
 
 import sql
 from shared.commands import Operation, Reply, Wallet
-from shared.database import PARTITION_LOCKS, DatabaseError, Pool
+from shared.database import PARTITION_LOCKS, DatabaseLost, Pool
 from shared.errors import Unavailable
 from shared.records import operation_of, reply_of, wallet_of
 
@@ -70,5 +70,5 @@ class Books:
 async def _reachable() -> AsyncIterator[None]:
     try:
         yield
-    except DatabaseError as error:
+    except DatabaseLost as error:
         raise Unavailable("The database does not answer.") from error

@@ -1,6 +1,6 @@
 """What every request passes through: its id, and the turning of errors into problem documents."""
 
-from uuid import uuid4
+import secrets
 
 import structlog
 from aiohttp import web
@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 @web.middleware
 async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request an id, answer it, and turn whatever is raised into a problem document."""
-    request_id = requests.request_id(request) or uuid4().hex
+    request_id = requests.request_id(request) or secrets.token_hex(16)
     request[REQUEST_ID] = request_id
     response: web.StreamResponse
     try:

@@ -169,7 +169,9 @@ PAGES: tuple[tuple[str, Handler], ...] = (
 
 def add_routes(app: web.Application, openapi: Handler) -> None:
     """Serve every route and page, with and without a trailing slash, without a redirect."""
-    table = [(route.method, route.path, route.handler) for route in ROUTES]
+    # aiohttp tries the resources in this order: the one that carries the load comes first.
+    ordered = sorted(ROUTES, key=lambda route: route.handler is not handlers.operate)
+    table = [(route.method, route.path, route.handler) for route in ordered]
     table += [("GET", path, handler) for path, handler in (*PAGES, ("/openapi.json", openapi))]
     for method, path, handler in table:
         for spelling in (path, f"{path}/"):

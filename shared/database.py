@@ -38,6 +38,7 @@ DatabaseLost = (
     asyncpg.InsufficientResourcesError,
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.IdleSessionTimeoutError,
+    asyncpg.ReadOnlySQLTransactionError,  # a standby, in the middle of a failover
 )
 # Postgres refuses this very data: constraint, range, or a trigger's own word. Any other error is worth another try.
 DatabaseRefused = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.PLPGSQLError)

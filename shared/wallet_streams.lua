@@ -11,6 +11,7 @@
 -- Invariant: a wallet stream that is not empty has a ready message.
 
 local VERSION = 1
+local DEAD_LETTER_FIELDS_MAX = 100 -- of a message made by hand; unpack() takes no more than some thousand values
 
 -- Ids are '<server ms>-<n>', above every id given out before in the partition, never '*': an automatic id is given out
 -- again when a stream is deleted and made anew within one millisecond, and a late removal would hit the wrong message.
@@ -138,7 +139,8 @@ local function bury(keys, args)
   local entry = redis.call('XRANGE', keys[3], args[1], args[1])[1]
   if not entry then return 0 end
   local ids = id_source(keys[2])
-  append(ids, keys[1], 'wallet', args[2], 'message_id', args[1], 'reason', args[3], unpack(entry[2]))
+  local kept = math.min(#entry[2], 2 * DEAD_LETTER_FIELDS_MAX)
+  append(ids, keys[1], 'wallet', args[2], 'message_id', args[1], 'reason', args[3], unpack(entry[2], 1, kept))
   redis.call('XTRIM', keys[1], 'MAXLEN', '=', args[4])
   redis.call('XDEL', keys[3], args[1])
   redis.call('HSET', keys[2], 'last_id', ids.last_id)
@@ -169,8 +171,9 @@ end
 
 redis.register_function('wallet_submit', submit)
 redis.register_function{function_name = 'wallet_claim', callback = claim, flags = {'no-writes'}}
-redis.register_function('wallet_finish', finish)
-redis.register_function('wallet_bury', bury)
-redis.register_function('wallet_restore', restore)
-redis.register_function('wallet_reply', reply)
+-- What takes away, or answers, must work in a Redis that is full: otherwise it would stay full.
+redis.register_function{function_name = 'wallet_finish', callback = finish, flags = {'allow-oom'}}
+redis.register_function{function_name = 'wallet_bury', callback = bury, flags = {'allow-oom'}}
+redis.register_function{function_name = 'wallet_restore', callback = restore, flags = {'allow-oom'}}
+redis.register_function{function_name = 'wallet_reply', callback = reply, flags = {'allow-oom'}}
 redis.register_function{function_name = 'wallet_version', callback = function() return VERSION end, flags = {'no-writes'}}
