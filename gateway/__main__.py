@@ -1,5 +1,6 @@
 """`python -m gateway` serves the REST API, in as many processes on one port as GATEWAY_PROCESSES says."""
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -12,17 +13,23 @@ from aiohttp import web
 from gateway.app import build
 from shared import logs
 from shared.errors import Misconfigured, OperatorError
-from shared.process import prepare_database, run, stop_event
+from shared.process import prepare_database, relax_garbage_collector, run, stop_event
 from shared.settings import GatewaySettings
 
 BACKLOG = 1024  # connections that may wait to be accepted
+CLOSE_SECONDS = 10.0  # to close connections once the requests are answered
 
 log = structlog.get_logger(__name__)
 
 
-async def serve(settings: GatewaySettings, listener: socket.socket) -> None:
-    """Serve until SIGTERM; then take no more connections, answer the requests under way, and end."""
-    stop = stop_event()
+async def serve(settings: GatewaySettings, listener: socket.socket, lifeline: int | None) -> None:
+    """Serve until SIGTERM; then take no more connections, answer the requests under way, and end.
+
+    `lifeline` is a pipe that only the supervisor holds open: when it closes, there is no supervisor any more.
+    """
+    stop = stop_event(settings.drain_seconds + CLOSE_SECONDS)
+    if lifeline is not None:
+        asyncio.get_running_loop().add_reader(lifeline, _orphaned, lifeline)
     await prepare_database(settings)
     runner = web.AppRunner(
         build(settings), access_log=None, shutdown_timeout=settings.drain_seconds, keepalive_timeout=75.0
@@ -30,10 +37,16 @@ async def serve(settings: GatewaySettings, listener: socket.socket) -> None:
     await runner.setup()
     try:
         await web.SockSite(runner, listener, backlog=BACKLOG).start()
+        relax_garbage_collector()
         log.info("serving", host=settings.host, port=listener.getsockname()[1], pid=os.getpid())
         await stop.wait()
     finally:
         await runner.cleanup()
+
+
+def _orphaned(lifeline: int) -> None:
+    asyncio.get_running_loop().remove_reader(lifeline)
+    signal.raise_signal(signal.SIGTERM)
 
 
 def listen(settings: GatewaySettings) -> socket.socket:
@@ -79,8 +92,10 @@ def main() -> None:
         listener = listen(settings)
     except OperatorError as error:
         sys.exit(error.detail)
-    children: list[int] = []
+    lifeline = None
     if settings.gateway_processes > 1:
+        lifeline, held_open = os.pipe()
+        children: list[int] = []
         for _ in range(settings.gateway_processes):
             if not (child := os.fork()):
                 break
@@ -88,8 +103,9 @@ def main() -> None:
         else:
             listener.close()
             sys.exit(supervise(children))
+        os.close(held_open)
     logs.configure(settings, "gateway")
-    run(lambda: serve(settings, listener))
+    run(lambda: serve(settings, listener, lifeline))
 
 
 if __name__ == "__main__":

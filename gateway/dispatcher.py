@@ -5,11 +5,11 @@ have lost it. A submit whose fate is unknown counts as accepted. Knows nothing o
 """
 
 import asyncio
+import contextlib
 import secrets
 import signal
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from itertools import islice
@@ -68,7 +68,7 @@ class Dispatcher:
         self._look_now = asyncio.Event()
         self._redis_away = False
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run the flush, the reply reader and the look for lost replies; leaving ends them."""
         tasks = [asyncio.create_task(step()) for step in (self._flush, self._read_replies, self._look)]
@@ -212,20 +212,22 @@ class Dispatcher:
     # ---- replies, and the look for those that were lost ---------------------------------------------------------
 
     async def _read_replies(self) -> None:
-        after = START
+        after, broken = START, False
         while True:
             try:
                 after, replies = await self._streams.read_replies(self.reply_key, after, BLOCK_MS)
             except RedisError:
                 # From the start again: a Redis that came back empty may give out lower ids. What is read twice finds
                 # nobody waiting.
-                after = START
+                after, broken = START, True
                 self._lost_redis("read replies")
                 self._outbox_filled.set()  # the flush finds out when it is back
                 await asyncio.sleep(RETRY_SECONDS)
-                self._look_now.set()
             else:
                 self._decide(replies)
+                if broken:
+                    broken = False
+                    self._look_now.set()
 
     async def _look(self) -> None:
         while True:
@@ -240,10 +242,9 @@ class Dispatcher:
                 await self._look_for(list(old))
             except (*DatabaseError, *RedisError) as error:
                 log.warning("could not look for old operations", error=repr(error))
-            try:
-                await asyncio.wait_for(self._look_now.wait(), LOOK_EVERY_SECONDS)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY_SECONDS):
+                    await self._look_now.wait()
 
     async def _look_for(self, old: Sequence[_Held]) -> None:
         """Find the outcomes of old commands in Postgres, and submit again those that Redis no longer has."""

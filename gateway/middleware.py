@@ -26,6 +26,9 @@ async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = problems.of_service_error(error, request)
     except web.HTTPException as error:
         response = problems.of_http_error(error, request)
+    except (web.RequestPayloadError, ConnectionResetError):  # a body not in the encoding it claims, or cut short
+        response = problems.of_http_error(web.HTTPBadRequest(), request)
+        response.force_close()  # where the next request would start is not known
     except Exception:
         log.exception("defect", request_id=request_id, method=request.method, path=request.path)
         response = problems.of_defect(request)

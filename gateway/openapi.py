@@ -20,6 +20,8 @@ Money goes out as a string with two decimals and comes in as a JSON number or a 
 problem document (RFC 9457) whose `code` is stable."""
 _REF = "#/components/schemas/{model}"
 
+REQUEST_ID = Header("X-Request-ID", "The request's id.", {"type": "string", "pattern": "^.{1,128}$"}, is_required=True)
+
 
 def document() -> dict[str, Any]:
     """Return the OpenAPI document."""
@@ -76,19 +78,25 @@ def _responses(route: Route) -> dict[str, Any]:
     for code in route.problems:
         by_status[KINDS[code].status].append(code)
     for status, codes in sorted(by_status.items()):
-        headers = (RETRY_AFTER,) if status in {429, 503} else route.problem_headers
+        headers = (RETRY_AFTER,) if status in {429, 503} else route.problem_headers if status == 400 else ()
         responses[str(status)] = {
             "description": " ".join(f"`{code}`: {KINDS[code].title}." for code in codes),
             "headers": _headers(headers),
-            "content": {"application/problem+json": {"schema": _ref(Problem)}},
+            "content": {"application/problem+json": {"schema": _problem(status, codes)}},
         }
     return responses
 
 
 def _headers(headers: Sequence[Header]) -> dict[str, Any]:
-    described = {header.name: {"description": header.description, "schema": header.schema} for header in headers}
-    described["X-Request-ID"] = {"description": "The request's id.", "schema": {"type": "string"}}
-    return described
+    return {
+        header.name: {"description": header.description, "required": header.is_required, "schema": header.schema}
+        for header in (*headers, REQUEST_ID)
+    }
+
+
+def _problem(status: int, codes: Sequence[str]) -> dict[str, Any]:
+    """Return what every problem is, narrowed to those of one status."""
+    return {"allOf": [_ref(Problem), {"properties": {"status": {"const": status}, "code": {"enum": list(codes)}}}]}
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:

@@ -11,11 +11,12 @@ _UUID = {"type": "string", "format": "uuid"}
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A header of an answer."""
+    """A header of an answer; on every answer of its status when `is_required`."""
 
     name: str
     description: str
     schema: dict[str, Any] = field(default_factory=lambda: _STRING)
+    is_required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,11 @@ IDEMPOTENCY_KEY = Parameter(
     "Idempotency-Key",
     "Makes a repeated request safe: the same key with the same body gets the stored outcome again, for ever; with "
     "another body 422. 1 to 255 visible ASCII characters, quoted or not, of your choice for this wallet.",
-    {"type": "string", "pattern": r"^[\x21-\x7e]{1,255}$"},
+    {
+        "type": "string",
+        "anyOf": [{"pattern": r"^[\x21-\x7e]{1,255}$"}, {"pattern": r'^"[\x21-\x7e]{1,255}"$'}],
+        "not": {"const": '""'},
+    },
 )
 PREFER = Parameter(
     "header",
@@ -46,8 +51,9 @@ PREFER = Parameter(
 REQUEST_ID = Parameter(
     "header",
     "X-Request-ID",
-    "Comes back on the answer and stands in the logs; made up when it is absent or not sane.",
-    {"type": "string", "maxLength": 128},
+    "Comes back on the answer and stands in the logs, if it is 1 to 128 letters, digits or `._:/+=@-`; another, or "
+    "none, is replaced by one of the service's own.",
+    _STRING,
 )
 LIMIT = Parameter(
     "query",
@@ -55,7 +61,12 @@ LIMIT = Parameter(
     "Items on a page.",
     {"type": "integer", "minimum": 1, "maximum": PAGE_MAX, "default": PAGE_DEFAULT},
 )
-CURSOR = Parameter("query", "cursor", "The `next_cursor` of the page before.", _STRING)
+CURSOR = Parameter(
+    "query",
+    "cursor",
+    "The `next_cursor` of the page before, of the same wallet and status; any other is refused.",
+    {"type": "string", "pattern": r"^[A-Za-z0-9_-]+$"},
+)
 STATUS = Parameter(
     "query", "status", "Which operations.", {"type": "string", "enum": ["APPLIED", "REJECTED"], "default": "APPLIED"}
 )

@@ -117,7 +117,7 @@ def _problem(
         "title": kind.title,
         "status": kind.status,
         "detail": detail,
-        "instance": request.path,
+        "instance": request.rel_url.raw_path,  # a URI reference: as it was sent
         "code": kind.code,
         **members,
     }

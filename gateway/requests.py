@@ -6,7 +6,7 @@ Guarantees that a number token of money arrives exactly: no float is ever made o
 import base64
 import json
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, NoReturn, TypeVar
 from uuid import UUID
@@ -118,12 +118,12 @@ def time_cursor(request: web.Request) -> tuple[datetime, UUID] | None:
     if parts is None:
         return None
     try:
-        place = datetime.fromisoformat(parts[0]), UUID(parts[1])
-    except ValueError:
+        moment, operation_id = datetime.fromisoformat(parts[0]), UUID(parts[1])
+        if moment.tzinfo is None:
+            _refuse_cursor()
+        return moment.astimezone(UTC), operation_id
+    except (ValueError, OverflowError):  # beyond the years that there are, once it is UTC
         _refuse_cursor()
-    if place[0].tzinfo is None:
-        _refuse_cursor()
-    return place
 
 
 def _cursor_parts(request: web.Request, count: int) -> list[str] | None:
@@ -131,10 +131,9 @@ def _cursor_parts(request: web.Request, count: int) -> list[str] | None:
     if cursor is None:
         return None
     try:
-        # Both alphabets padded generously: b64decode refuses what is neither.
-        parts = (
-            base64.b64decode(cursor.encode("ascii") + b"==", altchars=b"-_", validate=True).decode("ascii").split("|")
-        )
+        # Padded exactly: b64decode refuses a character too many.
+        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+        parts = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii").split("|")
     except ValueError:
         _refuse_cursor()
     if len(parts) != count:

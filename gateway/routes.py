@@ -32,10 +32,18 @@ from gateway.schemas import (
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-LOCATION = Header("Location", "Where to read what was made.")
-RETRY_AFTER = Header("Retry-After", "Seconds until it is worth another try.", {"type": "integer", "minimum": 0})
-REPLAYED = Header("Idempotency-Replayed", "`true` when this is the stored outcome of an earlier request.")
-WAIT_APPLIED = Header("Preference-Applied", "The wait that was granted.")
+LOCATION = Header(
+    "Location", "Where to read what was made.", {"type": "string", "format": "uri-reference"}, is_required=True
+)
+SECONDS = {"type": "integer", "minimum": 1}
+RETRY_AFTER = Header("Retry-After", "Seconds until it is worth another try.", SECONDS, is_required=True)
+LOOK_AGAIN = Header("Retry-After", "Seconds until it is worth another look, while it is PENDING.", SECONDS)
+REPLAYED = Header(
+    "Idempotency-Replayed", "Only when this is the stored outcome of an earlier request.", {"const": "true"}
+)
+WAIT_APPLIED = Header(
+    "Preference-Applied", "The wait that was asked for and granted.", {"type": "string", "pattern": "^wait=[0-9]+$"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +74,7 @@ class Route:
     tag: str = "wallets"
 
 
-_BODY_PROBLEMS = ("malformed_json", "body_too_large", "unsupported_media_type", "validation_error")
+_BODY_PROBLEMS = ("malformed_json", "bad_request", "body_too_large", "unsupported_media_type", "validation_error")
 
 ROUTES = (
     Route(
@@ -132,7 +140,7 @@ ROUTES = (
         "/api/v1/wallets/{wallet_id}/operations/{operation_id}",
         handlers.read_operation,
         "Read an operation",
-        answers=(Answer(200, OperationView, "The operation: decided, or PENDING.", (RETRY_AFTER,)),),
+        answers=(Answer(200, OperationView, "The operation: decided, or PENDING.", (LOOK_AGAIN,)),),
         parameters=(WALLET_ID, OPERATION_ID, REQUEST_ID),
         problems=("wallet_not_found", "operation_not_found", "validation_error", "unavailable"),
     ),
@@ -174,7 +182,9 @@ def add_routes(app: web.Application, openapi: Handler) -> None:
     table = [(route.method, route.path, route.handler) for route in ordered]
     table += [("GET", path, handler) for path, handler in (*PAGES, ("/openapi.json", openapi))]
     for method, path, handler in table:
-        for spelling in (path, f"{path}/"):
+        # aiohttp's own pattern leaves out braces, in which a UUID may be written.
+        pattern = path.replace("}", ":[^/]+}")
+        for spelling in (pattern, f"{pattern}/"):
             if method == "GET":
                 app.router.add_get(spelling, handler)
             else:

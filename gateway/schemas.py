@@ -1,10 +1,12 @@
 """The shapes of the REST contract: what a body must be, and what the OpenAPI document says of every answer."""
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema
 
 from shared.commands import Reason
 from shared.money import AMOUNT_PATTERN, parse_amount
@@ -12,19 +14,25 @@ from shared.money import AMOUNT_PATTERN, parse_amount
 MONEY_PATTERN = r"^[0-9]{1,16}\.[0-9]{2}$"
 Money = Annotated[str, Field(pattern=MONEY_PATTERN, description="A decimal with two decimals.", examples=["1000.50"])]
 
-# Two spellings of one thing; a number must be a multiple of 0.01, which JSON Schema cannot test exactly in floats.
+# Two spellings of one thing. A validator that makes floats of numbers may be wrong about the multiple of 0.01 of a
+# large one; the service is not.
 _AMOUNT_SCHEMA = {
     "description": "Money to move: greater than 0, at most 16 digits before the point and 2 after it. "
     "A number token is read exactly.",
     "anyOf": [
         {"type": "string", "pattern": AMOUNT_PATTERN, "not": {"pattern": r"^0(\.0{1,2})?$"}},
-        {"type": "number", "exclusiveMinimum": 0, "maximum": 9_999_999_999_999_999},
+        {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 10**16, "multipleOf": 0.01},
     ],
     "examples": [1000.50, "1000.50"],
 }
 Amount = Annotated[int, BeforeValidator(parse_amount), WithJsonSchema(_AMOUNT_SCHEMA)]
 
 Example = Annotated[UUID, Field(examples=["01920a5e-7b1c-7c3a-9f00-5d2f8f3b9a10"])]
+
+
+# A field that is there or not there, and never null.
+Absent = SkipJsonSchema[None]
+Sometimes = partial(Field, None, json_schema_extra=lambda schema: schema.pop("default"))
 
 
 class OperationRequest(BaseModel):
@@ -58,7 +66,7 @@ class OperationView(BaseModel):
     operation_type: Literal["DEPOSIT", "WITHDRAW"]
     amount: Money
     status: Literal["APPLIED", "REJECTED", "PENDING"]
-    reason: Reason | None = Field(None, description="Why it was rejected; only on rejected operations.")
+    reason: Reason | Absent = Sometimes(description="Why it was rejected; only on rejected operations.")
     seq: Annotated[int, Field(ge=1)] | None = Field(description="Its number among the wallet's applied operations.")
     balance: Money | None = Field(description="The wallet's balance right after it.")
     created_at: datetime = Field(description="When the service received it.")
@@ -100,13 +108,13 @@ class Problem(BaseModel):
     detail: str
     instance: str
     code: str
-    errors: list[FieldError] | None = Field(None, description="Each field that is not acceptable.")
-    balance: Money | None = Field(None, description="The balance that a rejected operation met.")
-    operation_id: UUID | None = Field(None, description="The rejected operation, as it stands in the books.")
+    errors: list[FieldError] | Absent = Sometimes(description="Each field that is not acceptable.")
+    balance: Money | Absent = Sometimes(description="The balance that a rejected operation met.")
+    operation_id: UUID | Absent = Sometimes(description="The rejected operation, as it stands in the books.")
 
 
 class Health(BaseModel):
     """What the service says of itself."""
 
     status: Literal["ok", "unavailable"]
-    missing: list[str] = Field(default_factory=list, description="What is not there.")
+    missing: list[str] = Field(description="What is not there.")

@@ -33,7 +33,9 @@ SCAN_PAGE = 500  # messages or keys read in one go by the looks that page
 RedisError = (redis.exceptions.RedisError, OSError, TimeoutError)
 
 # Answers that say "I did not run this": the command may be sent again without doubt.
-_NOT_RUN = ("OOM", "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "MISCONF", "NOREPLICAS")
+_NOT_RUN = ("MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "MISCONF", "NOREPLICAS")
+# The client makes types of these, and takes the word away.
+_NotRun = (redis.exceptions.OutOfMemoryError, redis.exceptions.BusyLoadingError, redis.exceptions.ReadOnlyError)
 _NO_FUNCTION = "Function not found"
 
 
@@ -259,7 +261,7 @@ def _connect(url: str, timeout_seconds: float) -> Redis:
 
 def _submission_of(answer: Any, position: int) -> str | Submission:
     if isinstance(answer, Exception):
-        refused = isinstance(answer, redis.exceptions.BusyLoadingError | redis.exceptions.ReadOnlyError)
-        return Submission.NOT_RUN if refused or str(answer).startswith(_NOT_RUN) else Submission.UNKNOWN
+        not_run = isinstance(answer, _NotRun) or str(answer).startswith(_NOT_RUN)
+        return Submission.NOT_RUN if not_run else Submission.UNKNOWN
     text: str = answer[position].decode()
     return text if "-" in text else Submission(text)

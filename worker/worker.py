@@ -8,7 +8,6 @@ settled. A session's end ends the shift; the next shift starts with nothing in m
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import structlog
 
@@ -17,6 +16,7 @@ from shared.database import DatabaseError
 from shared.settings import WorkerSettings
 from shared.streams import RedisError, Streams
 from worker.batch import Batch
+from worker.health import Health
 from worker.partitions import Partitions, fair_share
 from worker.session import Session
 from worker.store import Store
@@ -31,34 +31,33 @@ log = structlog.get_logger(__name__)
 class Worker:
     """Works shift after shift, each with a session of its own, until told to stop."""
 
-    def __init__(self, settings: WorkerSettings, streams: Streams, health_file: Path) -> None:
+    def __init__(self, settings: WorkerSettings, streams: Streams, health: Health) -> None:
         self._settings = settings
         self._streams = streams
-        self._health_file = health_file
+        self._health = health
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop`, then drain: what was claimed is settled, answered and finished."""
         while not stop.is_set():
             try:
                 async with Session.open(self._settings) as session:
-                    await Shift(self._settings, self._streams, session, stop, self._health_file).work()
+                    await Shift(self._settings, self._streams, session, stop, self._health).work()
             except* DatabaseError as lost:
                 log.warning("session lost", worker=self._settings.worker_name, error=repr(lost.exceptions[0]))
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), RECONNECT_SECONDS)
+                await _wait(stop, RECONNECT_SECONDS)
 
 
 class Shift:
     """One session's work: the partitions it owns, and the batches on their way."""
 
     def __init__(
-        self, settings: WorkerSettings, streams: Streams, session: Session, stop: asyncio.Event, health_file: Path
+        self, settings: WorkerSettings, streams: Streams, session: Session, stop: asyncio.Event, health: Health
     ) -> None:
         self._settings = settings
         self._streams = streams
         self._session = session
         self._stop = stop
-        self._health_file = health_file
+        self._health = health
         self._store = Store(session)
         self._partitions = Partitions()
         self._over = asyncio.Event()
@@ -162,9 +161,8 @@ class Shift:
         while not self._over.is_set():
             self._session.ownership_changed.clear()
             await self._balance()
-            self._health_file.touch()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._session.ownership_changed.wait(), self._settings.heartbeat_seconds)
+            self._health.beat()
+            await _wait(self._session.ownership_changed, self._settings.heartbeat_seconds)
         await self._session.leave(list(self._partitions.cursors()))
 
     async def _balance(self) -> None:
@@ -183,3 +181,10 @@ class Shift:
     def _wake_shares_if_retiring(self) -> None:
         if self._partitions.retiring:
             self._session.ownership_changed.set()
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, but no longer than this."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
