@@ -77,9 +77,7 @@ class Dispatcher:
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _end(tasks)
 
     async def submit(self, command: Command, wait_seconds: float) -> Reply:
         """Return the reply to a command, whose id may be that of an earlier one: then the earlier outcome is the reply.
@@ -266,6 +264,14 @@ class Dispatcher:
             for held in lost:
                 held.message_id = None
             self._enqueue(*lost)
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they have ended: a client library may take one cancellation for a time-out of its own."""
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=RETRY_SECONDS)
 
 
 def _stop_process_when_broken(task: asyncio.Task[None]) -> None:

@@ -70,8 +70,8 @@ def idempotency_key(request: web.Request) -> str | None:
 
 def preferred_wait(request: web.Request) -> int | None:
     """Return N of `Prefer: wait=N` in seconds (RFC 7240), or None; what cannot be understood is ignored, as it says."""
-    prefer = request.headers.get("Prefer")
-    match = prefer and _PREFER_WAIT.search(prefer)
+    # Several headers are the same as one with commas.
+    match = _PREFER_WAIT.search(",".join(request.headers.getall("Prefer", [])))
     return int(match[1]) if match else None
 
 

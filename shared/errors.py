@@ -5,6 +5,8 @@ ServiceError
 │   ├── Malformed           the body is not JSON
 │   ├── Invalid             well-formed, but a field is not acceptable
 │   ├── NotFound            no such wallet or operation
+│   ├── Unauthenticated     no valid API key
+│   ├── Forbidden           a valid one that lacks the scope
 │   ├── Rejected            the books say no: recorded, and the same again for the same key
 │   └── KeyReused           the Idempotency-Key belongs to another body
 ├── Refused                 nothing was accepted and nothing will happen: the caller tries again later
@@ -60,6 +62,14 @@ class NotFound(CallerError):
     @classmethod
     def operation(cls, wallet_id: UUID, operation_id: UUID) -> "NotFound":
         return cls(f"Wallet {wallet_id} has no operation {operation_id}.", "operation_not_found")
+
+
+class Unauthenticated(CallerError):
+    """The request has no valid API key."""
+
+
+class Forbidden(CallerError):
+    """The API key lacks the scope."""
 
 
 class Rejected(CallerError):

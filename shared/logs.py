@@ -25,7 +25,9 @@ def configure(settings: Settings, process: str) -> None:
         ]
         logger_factory = structlog.BytesLoggerFactory(sys.stdout.buffer)
     else:
-        processors.append(structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty()))
+        # Plain tracebacks: the default shows local variables, and with them amounts and passwords.
+        plain = structlog.dev.plain_traceback
+        processors.append(structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=plain))
         logger_factory = structlog.PrintLoggerFactory(sys.stdout)
     structlog.configure(
         processors=processors,

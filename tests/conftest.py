@@ -12,6 +12,7 @@ import redis
 
 from devstack.postgres import Postgres
 from devstack.redis import Redis
+from shared import logs
 from shared.migrations import migrate
 from shared.settings import GatewaySettings, Settings, WorkerSettings
 from shared.streams import Streams
@@ -20,6 +21,12 @@ from tests.service import Client, Service
 TEMPLATE = "wallet_template"
 REDIS_DATABASES = 16
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _logs() -> None:
+    """Log as the service does: structlog's own default draws tracebacks so richly that sessions time out meanwhile."""
+    logs.configure(Settings(log_format="console"), "tests")
 
 
 @pytest.fixture(autouse=True)

@@ -54,9 +54,10 @@ class Client:
             data = json.dumps(body)
         if data is not None:
             sent.setdefault("Content-Type", "application/json")
-        async with self._http.request(method, f"{self.url}{path}", data=data, headers=sent) as response:
+        url = f"{self.url}{path}"
+        async with self._http.request(method, url, data=data, headers=sent, allow_redirects=False) as response:
             text = await response.read()
-            decoded = json.loads(text) if "json" in response.content_type else text
+            decoded = json.loads(text) if text and "json" in response.content_type else text
             return Answer(response.status, decoded, response.headers)
 
     async def get(self, path: str, **headers: str) -> Answer:
@@ -122,15 +123,15 @@ class Service:
         self.gateways[name] = process
         return process
 
-    def start_worker(self, name: str = "", **environment: str) -> ChildProcess:
-        """Start a worker process; see `wait_ready`."""
+    def start_worker(self, name: str = "", module: str = "worker", **environment: str) -> ChildProcess:
+        """Start a worker process, of the service's own module or of one that wraps it; see `wait_ready`."""
         name = name or f"worker-{next(self._numbers)}-{uuid4().hex[:6]}"
-        process = self._start("worker", name, {"WORKER_NAME": name, **environment})
+        process = self._start(module, name, {"WORKER_NAME": name, **environment})
         self.workers[name] = process
         return process
 
-    async def wait_ready(self) -> None:
-        """Wait until every gateway says that it is ready."""
+    async def wait_ready(self, path: str = "/readyz") -> None:
+        """Wait until every gateway says that it is ready; with `/healthz`, that it is alive, workers or not."""
         ends = time.monotonic() + READY_SECONDS_MAX
         for name, url in self.urls.items():
             said: object = None
@@ -138,7 +139,7 @@ class Service:
             try:
                 while True:
                     try:
-                        answer = await client.get("/readyz")
+                        answer = await client.get(path)
                         if answer.status == 200:
                             break
                         said = answer.body

@@ -4,7 +4,7 @@ Guarantees that a wallet is in one batch at a time, and that a partition is give
 way. Knows neither Redis nor Postgres.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import ceil
 
@@ -24,7 +24,15 @@ def fair_share(
 class _Partition:
     cursor: str = START
     under_way: set[str] = field(default_factory=set)
+    # Wallets that a claim brought while they were under way: their ready message is behind the cursor.
+    passed_over: set[str] = field(default_factory=set)
+    # Whether the cursor was set back since the claim that is being made now: it must not be moved on by that one.
+    is_rewound: bool = False
     retiring: bool = False
+
+    def rewind(self) -> None:
+        self.cursor, self.is_rewound = START, True
+        self.passed_over.clear()
 
 
 class Partitions:
@@ -38,6 +46,9 @@ class Partitions:
 
     def __contains__(self, partition: int) -> bool:
         return partition in self._owned
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._owned)
 
     def add(self, partitions: Iterable[int]) -> None:
         """Own more partitions; they are claimed from the start: what an earlier owner left comes first."""
@@ -62,8 +73,11 @@ class Partitions:
         return any(partition.retiring for partition in self._owned.values())
 
     def cursors(self) -> Mapping[int, str]:
-        """Return where to claim next in each partition."""
-        return {number: p.cursor for number, p in self._owned.items() if not p.retiring}
+        """Return where the next claim begins in each partition; `admit` what it brings."""
+        cursors = {number: p.cursor for number, p in self._owned.items() if not p.retiring}
+        for number in cursors:
+            self._owned[number].is_rewound = False
+        return cursors
 
     def admit(self, claims: Iterable[Claim]) -> list[Claim]:
         """Mark claims as under way and return them, less those of wallets that already are, or of partitions let go."""
@@ -72,8 +86,11 @@ class Partitions:
             partition = self._owned.get(claim.partition)
             if partition is None or partition.retiring:
                 continue
-            partition.cursor = claim.ready_id
-            if claim.wallet not in partition.under_way:
+            if not partition.is_rewound:
+                partition.cursor = claim.ready_id
+            if claim.wallet in partition.under_way:
+                partition.passed_over.add(claim.wallet)
+            else:
                 partition.under_way.add(claim.wallet)
                 admitted.append(claim)
         return admitted
@@ -85,10 +102,10 @@ class Partitions:
             partition.under_way.discard(claim.wallet)
             # From the start also whenever a partition is idle: a Redis that came back empty, with a clock that is
             # behind, gives out ids below the old cursor.
-            if not finished or not partition.under_way:
-                partition.cursor = START
+            if not finished or not partition.under_way or claim.wallet in partition.passed_over:
+                partition.rewind()
 
     def rewind(self) -> None:
         """Claim every partition from the start: Redis may have come back with other contents."""
         for partition in self._owned.values():
-            partition.cursor = START
+            partition.rewind()

@@ -163,7 +163,7 @@ class Shift:
             await self._balance()
             self._health.beat()
             await _wait(self._session.ownership_changed, self._settings.heartbeat_seconds)
-        await self._session.leave(list(self._partitions.cursors()))
+        await self._session.leave(list(self._partitions))
 
     async def _balance(self) -> None:
         survey = await self._session.survey()

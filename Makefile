@@ -1,0 +1,39 @@
+# `make up` and `make test` are all that a fresh machine needs: both make .venv first, and again only when
+# pyproject.toml or constraints.txt changed.
+
+PYTHON := .venv/bin/python
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help up test check constraints clean
+.DELETE_ON_ERROR:
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@sh devstack/environment.sh
+
+# `exec`: Ctrl-C then reaches the program alone, which ends well, and make has nothing to complain about.
+up: $(INSTALLED) ## Run the service at http://127.0.0.1:8000 until Ctrl-C (PORT=8000 WORKERS=1 DATA_DIR=.data)
+	@exec $(PYTHON) -m devstack up
+
+test: $(INSTALLED) ## Run every test (ARGS="-k name" for some)
+	@exec $(PYTHON) -m pytest $(ARGS)
+
+check: $(INSTALLED) ## Lint, format and types, as CI does
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+constraints: $(INSTALLED) ## Take the newest versions of everything and write them to constraints.txt
+	rm -rf build/newest
+	$(PYTHON) -m venv build/newest
+	build/newest/bin/python -m pip install --quiet --disable-pip-version-check '.[dev]'
+	{ sed -n '/^#/p' constraints.txt; build/newest/bin/python -m pip freeze | grep -v '^wallet-streams'; } > build/newest.txt
+	mv build/newest.txt constraints.txt
+	rm -rf build/newest
+
+clean: ## Remove .venv and everything else that was made, except the data in .data
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +

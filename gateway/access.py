@@ -1,0 +1,133 @@
+"""Who may call, and for what: API keys, `Authorization: Bearer wk_<id>_<secret>`.
+
+Guarantees that a secret is stored and compared only as its SHA-256, in constant time, that a revocation takes effect
+within seconds, and that callers who were known go on being served while Postgres is away.
+"""
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import hashlib
+import hmac
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from uuid import UUID
+
+import structlog
+
+from shared.database import DatabaseError
+from shared.errors import Forbidden, Unauthenticated
+
+REFRESH_SECONDS = 2.0  # a revocation takes effect this soon, everywhere
+REFRESH_AGAIN_SECONDS = 0.5  # a key that nobody knows is looked for at most this often
+SECRET_BYTES = 32
+_PREFIX = "wk_"
+
+log = structlog.get_logger(__name__)
+
+
+class Scope(StrEnum):
+    """What a key allows."""
+
+    CREATE = "wallets:create"
+    READ = "wallets:read"
+    OPERATE = "wallets:operate"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key as the table has it."""
+
+    id: UUID
+    name: str
+    secret_sha256: bytes
+    scopes: frozenset[str]
+    expires_at: datetime | None
+
+
+def make_token(key_id: UUID) -> tuple[str, bytes]:
+    """Return a new token, to be shown once, and the SHA-256 of its secret, to be stored."""
+    secret = secrets.token_bytes(SECRET_BYTES)
+    text = base64.urlsafe_b64encode(secret).rstrip(b"=").decode()
+    return f"{_PREFIX}{key_id.hex}_{text}", hashlib.sha256(secret).digest()
+
+
+def read_token(token: str) -> tuple[UUID, bytes] | None:
+    """Return the key id of a token and the SHA-256 of its secret, or None when it is no token."""
+    key_id, _, text = token.removeprefix(_PREFIX).partition("_")
+    if not token.startswith(_PREFIX) or not token.isascii():
+        return None
+    try:
+        secret = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        return UUID(key_id), hashlib.sha256(secret).digest()
+    except (ValueError, binascii.Error):
+        return None
+
+
+Load = Callable[[], Awaitable[Sequence[ApiKey]]]
+
+
+class Access:
+    """The keys that may be used now, kept fresh in the background."""
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._keys: dict[UUID, ApiKey] = {}
+        self._loaded_at = float("-inf")
+        self._loading = asyncio.Lock()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Keep the keys fresh; leaving ends that."""
+        task = asyncio.create_task(self._keep_fresh())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def caller(self, authorization: str | None, scope: Scope) -> str:
+        """Return the id of the calling key.
+
+        Raises Unauthenticated without a valid key, and Forbidden when the key lacks the scope (`admin` has them all).
+        """
+        kind, _, token = (authorization or "").partition(" ")
+        if kind.lower() != "bearer" or not token:
+            raise Unauthenticated("Send an API key: Authorization: Bearer <key>.")
+        read = read_token(token.strip())
+        key = await self._find(read[0]) if read else None
+        if read is None or key is None or not hmac.compare_digest(key.secret_sha256, read[1]):
+            raise Unauthenticated("This API key is not valid: it is unknown, revoked, or expired.")
+        if key.expires_at is not None and key.expires_at <= datetime.now(UTC):
+            raise Unauthenticated("This API key is not valid: it is unknown, revoked, or expired.")
+        if scope not in key.scopes and Scope.ADMIN not in key.scopes:
+            raise Forbidden(f"This API key lacks the scope {scope}.")
+        return key.id.hex
+
+    async def _find(self, key_id: UUID) -> ApiKey | None:
+        if key_id not in self._keys:
+            # It may have been made a moment ago. Guessers cannot make this a load: all of them share one look.
+            await self._refresh(older_than_seconds=REFRESH_AGAIN_SECONDS)
+        return self._keys.get(key_id)
+
+    async def _keep_fresh(self) -> None:
+        while True:
+            await self._refresh(older_than_seconds=0)
+            await asyncio.sleep(REFRESH_SECONDS)
+
+    async def _refresh(self, older_than_seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        async with self._loading:
+            if loop.time() - self._loaded_at < older_than_seconds:
+                return
+            self._loaded_at = loop.time()
+            try:
+                self._keys = {key.id: key for key in await self._load()}
+            except DatabaseError as error:
+                # Whoever was let in before goes on being let in: commands are accepted while Postgres is away.
+                log.warning("cannot read the API keys; going on with those known", error=repr(error))

@@ -1,0 +1,109 @@
+"""`python -m gateway keys create|list|revoke`: API keys, managed where the database is."""
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+import sql
+from gateway.access import Scope, make_token
+from shared.database import Connection, DatabaseError, connect
+from shared.errors import ServiceError, StoreUnreachable
+from shared.process import prepare_database
+from shared.settings import GatewaySettings
+
+Command = Callable[[Connection, argparse.Namespace], Coroutine[Any, Any, int]]
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; returns the exit code: 0 done, 1 not done."""
+    options = _parser().parse_args(arguments)
+    try:
+        return asyncio.run(_run(options))
+    except ServiceError as error:
+        sys.stderr.write(f"{error.detail}\n")
+        return 1
+
+
+async def _run(options: argparse.Namespace) -> int:
+    settings = GatewaySettings.load()
+    await prepare_database(settings)
+    try:
+        connection = await connect(settings, "gateway-keys")
+        try:
+            command: Command = options.command
+            return await command(connection, options)
+        finally:
+            await connection.close()
+    except DatabaseError as error:
+        address = f"{settings.postgres_host}:{settings.postgres_port}"
+        raise StoreUnreachable(f"Postgres at {address} does not answer: {error}.") from error
+
+
+async def _create(connection: Connection, options: argparse.Namespace) -> int:
+    key_id = uuid7()
+    token, digest = make_token(key_id)
+    expires_at = datetime.now(UTC) + timedelta(days=options.expires_days) if options.expires_days else None
+    scopes = sorted(set(options.scope))
+    await connection.execute(sql.query("create_api_key"), key_id, options.name, digest, scopes, expires_at)
+    if options.json:
+        _print({"id": str(key_id), "name": options.name, "scopes": scopes, "expires_at": expires_at, "key": token})
+    else:
+        sys.stdout.write(f"{token}\n")
+        sys.stderr.write("This is the only time that the key is shown. It may be used from now on.\n")
+    return 0
+
+
+async def _list(connection: Connection, options: argparse.Namespace) -> int:
+    rows = [dict(row) for row in await connection.fetch(sql.query("list_api_keys"))]
+    if options.json:
+        _print(rows)
+        return 0
+    for row in rows:
+        sys.stdout.write(f"{row['id']}  {_state(row):8}  {row['name']:20}  {' '.join(row['scopes'])}\n")
+    return 0
+
+
+async def _revoke(connection: Connection, options: argparse.Namespace) -> int:
+    name = await connection.fetchval(sql.query("revoke_api_key"), options.id)
+    if name is None:
+        sys.stderr.write(f"There is no API key {options.id}; `keys list` shows them all.\n")
+        return 1
+    sys.stderr.write(f"The API key {options.id} ({name}) is refused everywhere within seconds.\n")
+    return 0
+
+
+def _state(row: dict[str, Any]) -> str:
+    if row["revoked_at"]:
+        return "revoked"
+    return "expired" if row["expires_at"] and row["expires_at"] <= datetime.now(UTC) else "valid"
+
+
+def _print(value: object) -> None:
+    sys.stdout.write(json.dumps(value, default=str) + "\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m gateway keys", description="Manage API keys.")
+    commands = parser.add_subparsers(required=True, metavar="create|list|revoke")
+    create = commands.add_parser("create", help="make a key; it is shown once")
+    create.add_argument("--name", required=True, help="whose key it is")
+    create.add_argument(
+        "--scope", required=True, action="append", choices=[scope.value for scope in Scope], help="may be repeated"
+    )
+    create.add_argument("--expires-days", type=int, help="days until it expires (default: never)")
+    create.set_defaults(command=_create)
+    listing = commands.add_parser("list", help="show all keys, without their secrets")
+    listing.set_defaults(command=_list)
+    revoke = commands.add_parser("revoke", help="refuse a key from now on")
+    revoke.add_argument("id", type=UUID)
+    revoke.set_defaults(command=_revoke)
+    for command in (create, listing, revoke):
+        command.add_argument("--json", action="store_true", help="for machines")
+    return parser
