@@ -26,7 +26,7 @@ _numbers = itertools.count(1)
 @pytest.fixture(autouse=True, scope="session")
 def _logs() -> None:
     """Log as the service does: structlog's own default draws tracebacks so richly that sessions time out meanwhile."""
-    logs.configure(Settings(log_format="console"), "tests")
+    logs.configure(Settings.load().model_copy(update={"log_format": "console"}), "tests")
 
 
 @pytest.fixture(autouse=True)
