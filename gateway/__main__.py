@@ -1,7 +1,11 @@
-"""`python -m gateway` serves the REST API, in as many processes on one port as GATEWAY_PROCESSES says."""
+"""`python -m gateway` serves the REST API, in as many processes on one port as GATEWAY_PROCESSES says.
+
+`python -m gateway keys` manages API keys.
+"""
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import signal
 import socket
@@ -10,6 +14,7 @@ import sys
 import structlog
 from aiohttp import web
 
+from gateway import keys
 from gateway.app import build
 from shared import logs
 from shared.errors import Misconfigured, OperatorError
@@ -49,6 +54,19 @@ def _orphaned(lifeline: int) -> None:
     signal.raise_signal(signal.SIGTERM)
 
 
+def refuse_open_door(settings: GatewaySettings) -> None:
+    """Raise Misconfigured for AUTH=off on an address that others can reach, unless that was said twice."""
+    try:
+        is_loopback = ipaddress.ip_address(settings.host).is_loopback
+    except ValueError:
+        is_loopback = settings.host == "localhost"
+    if settings.auth == "off" and not is_loopback and not settings.auth_off_in_public:
+        raise Misconfigured(
+            f"AUTH=off would let anybody who reaches {settings.host} move money. Set AUTH=required, or HOST=127.0.0.1, "
+            "or say it twice with AUTH_OFF_IN_PUBLIC=true."
+        )
+
+
 def listen(settings: GatewaySettings) -> socket.socket:
     """Open the listening socket; raises Misconfigured when the address is taken or not to be had."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
@@ -86,9 +104,14 @@ def supervise(children: list[int]) -> int:
 
 
 def main() -> None:
-    """Start one process, or as many as are wanted over one listening socket: the idle one accepts."""
+    """Manage API keys, or serve with as many processes as are wanted over one socket: whichever is idle accepts."""
+    if sys.argv[1:2] == ["keys"]:
+        sys.exit(keys.main(sys.argv[2:]))
+    if sys.argv[1:]:
+        sys.exit("usage: python -m gateway [keys create|list|revoke]")
     try:
         settings = GatewaySettings.load()
+        refuse_open_door(settings)
         listener = listen(settings)
     except OperatorError as error:
         sys.exit(error.detail)

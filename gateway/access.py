@@ -111,20 +111,22 @@ class Access:
 
     async def _find(self, key_id: UUID) -> ApiKey | None:
         if key_id not in self._keys:
-            # It may have been made a moment ago. Guessers cannot make this a load: all of them share one look.
-            await self._refresh(older_than_seconds=REFRESH_AGAIN_SECONDS)
+            # It may have been made a moment ago. Guessers cannot make a load of this: they wait, and share one look.
+            await self._refresh(asyncio.get_running_loop().time())
         return self._keys.get(key_id)
 
     async def _keep_fresh(self) -> None:
         while True:
-            await self._refresh(older_than_seconds=0)
+            await self._refresh(asyncio.get_running_loop().time())
             await asyncio.sleep(REFRESH_SECONDS)
 
-    async def _refresh(self, older_than_seconds: float) -> None:
+    async def _refresh(self, asked_at: float) -> None:
+        """Read the keys, unless that was begun after `asked_at`."""
         loop = asyncio.get_running_loop()
         async with self._loading:
-            if loop.time() - self._loaded_at < older_than_seconds:
+            if self._loaded_at > asked_at:
                 return
+            await asyncio.sleep(self._loaded_at + REFRESH_AGAIN_SECONDS - loop.time())
             self._loaded_at = loop.time()
             try:
                 self._keys = {key.id: key for key in await self._load()}

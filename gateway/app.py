@@ -7,9 +7,10 @@ import orjson
 from aiohttp import web
 
 from gateway import openapi, responses
+from gateway.access import Access
 from gateway.books import Books
 from gateway.dispatcher import Dispatcher
-from gateway.handlers import BOOKS, DISPATCHER, SETTINGS, STREAMS
+from gateway.handlers import ACCESS, BOOKS, DISPATCHER, SETTINGS, STREAMS
 from gateway.middleware import edge
 from gateway.routes import add_routes
 from shared.database import open_pool
@@ -21,8 +22,8 @@ def build(settings: GatewaySettings) -> web.Application:
     """Return the application; its resources open when it starts."""
     app = web.Application(middlewares=[edge], client_max_size=settings.body_bytes_max)
     app[SETTINGS] = settings
-    app.cleanup_ctx.extend([_books, _streams, _dispatcher])
-    document = orjson.dumps(openapi.document())
+    app.cleanup_ctx.extend([_books, _access, _streams, _dispatcher])
+    document = orjson.dumps(openapi.document(is_key_required=settings.auth == "required"))
 
     async def serve_document(request: web.Request) -> web.Response:
         del request
@@ -36,6 +37,17 @@ async def _books(app: web.Application) -> AsyncIterator[None]:
     name = f"gateway-{socket.gethostname()}"[:63]
     async with await open_pool(app[SETTINGS], name, app[SETTINGS].postgres_pool_max) as pool:
         app[BOOKS] = Books(pool)
+        yield
+
+
+async def _access(app: web.Application) -> AsyncIterator[None]:
+    if app[SETTINGS].auth == "off":
+        app[ACCESS] = None
+        yield
+        return
+    access = Access(app[BOOKS].api_keys)
+    async with access.running():
+        app[ACCESS] = access
         yield
 
 

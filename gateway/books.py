@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import sql
+from gateway.access import ApiKey
 from shared.commands import Operation, Reply, Wallet
 from shared.database import PARTITION_LOCKS, DatabaseLost, Pool
 from shared.errors import Unavailable
@@ -58,6 +59,13 @@ class Books:
         async with _reachable():
             rows = await self._pool.fetch(sql.query("list_rejected"), wallet_id, *(below or NEWEST), rows_max)
         return [operation_of(row) for row in rows]
+
+    async def api_keys(self) -> list[ApiKey]:
+        """Return the keys that may be used; raises DatabaseError."""
+        return [
+            ApiKey(row["id"], row["name"], row["secret_sha256"], frozenset(row["scopes"]), row["expires_at"])
+            for row in await self._pool.fetch(sql.query("valid_api_keys"))
+        ]
 
     async def owned_partitions(self) -> int:
         """Return how many partitions have a live owner."""

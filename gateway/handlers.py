@@ -1,11 +1,14 @@
 """One function per route: read the request, ask the dispatcher or the books, write the response."""
 
+import functools
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 from aiohttp import web
 from uuid_utils.compat import uuid7
 
 from gateway import requests, responses
+from gateway.access import Access, Scope
 from gateway.books import Books
 from gateway.dispatcher import Dispatcher
 from gateway.middleware import REQUEST_ID
@@ -15,12 +18,29 @@ from shared.money import format_units
 from shared.settings import GatewaySettings
 from shared.streams import RedisError, Streams
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
 SETTINGS = web.AppKey("settings", GatewaySettings)
 BOOKS = web.AppKey("books", Books)
+ACCESS: web.AppKey[Access | None] = web.AppKey("access")
 STREAMS = web.AppKey("streams", Streams)
 DISPATCHER = web.AppKey("dispatcher", Dispatcher)
 
-ANYBODY = ""  # the caller, while nobody has to say who they are
+CALLER = "caller"
+ANYBODY = ""  # the caller, when nobody has to say who they are
+
+
+def guarded(handler: Handler, scope: Scope) -> Handler:
+    """Let in only callers whose API key has the scope; with AUTH=off, anybody."""
+
+    @functools.wraps(handler)
+    async def guard(request: web.Request) -> web.StreamResponse:
+        access = request.app[ACCESS]
+        authorization = request.headers.get("Authorization")
+        request[CALLER] = await access.caller(authorization, scope) if access else ANYBODY
+        return await handler(request)
+
+    return guard
 
 
 async def create_wallet(request: web.Request) -> web.Response:
@@ -46,7 +66,7 @@ async def operate(request: web.Request) -> web.Response:
     key = requests.idempotency_key(request)
     body = await requests.operation_body(request)
     command = Command(
-        id=operation_id_of_key(wallet_id, ANYBODY, key) if key else uuid7(),
+        id=operation_id_of_key(wallet_id, request[CALLER], key) if key else uuid7(),
         wallet_id=wallet_id,
         type=OperationType(body.operation_type),
         amount=body.amount,
@@ -58,6 +78,8 @@ async def operate(request: web.Request) -> web.Response:
     try:
         reply = await request.app[DISPATCHER].submit(command, wait_seconds)
     except Pending as pending:
+        if (pending.command.type, pending.command.amount) != (command.type, command.amount):
+            raise KeyReused(KEY_REUSED) from None
         location = f"/api/v1/wallets/{wallet_id}/operations/{command.id}"
         headers |= {"Location": location, "Retry-After": str(responses.RETRY_AFTER_SECONDS)}
         return responses.as_json({"operation": responses.pending_view(pending.command)}, 202, headers)
@@ -150,7 +172,7 @@ def _check(reply: Reply, command: Command) -> bool:
     if operation.reason is Reason.UNREADABLE:
         raise Rejected("The operation could not be read by the worker.", operation, replayed=False)
     if not operation.answers(command):
-        raise KeyReused("This Idempotency-Key was used on this wallet before, with another operation or amount.")
+        raise KeyReused(KEY_REUSED)
     replayed = operation.replays(command)
     if operation.status is Status.REJECTED:
         raise Rejected(_sentence(reply, command), operation, replayed=replayed)

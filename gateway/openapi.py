@@ -9,7 +9,7 @@ from pydantic.json_schema import models_json_schema
 
 from gateway.parameters import Header, Parameter
 from gateway.problems import KINDS
-from gateway.routes import RETRY_AFTER, ROUTES, Route
+from gateway.routes import GUARD_PROBLEMS, RETRY_AFTER, ROUTES, WWW_AUTHENTICATE, Route
 from gateway.schemas import Problem
 
 VERSION = "1.0.0"
@@ -18,16 +18,17 @@ Wallets with exact balances. Operations on one wallet are applied one after anot
 
 Money goes out as a string with two decimals and comes in as a JSON number or a plain decimal string. Every error is a
 problem document (RFC 9457) whose `code` is stable."""
+_SECURITY = {"apiKey": {"type": "http", "scheme": "bearer", "description": "An API key."}}
 _REF = "#/components/schemas/{model}"
 
 REQUEST_ID = Header("X-Request-ID", "The request's id.", {"type": "string", "pattern": "^.{1,128}$"}, is_required=True)
 
 
-def document() -> dict[str, Any]:
-    """Return the OpenAPI document."""
+def document(*, is_key_required: bool = True) -> dict[str, Any]:
+    """Return the OpenAPI document of a service that asks callers for an API key, or does not."""
     paths: dict[str, dict[str, Any]] = defaultdict(dict)
     for route in ROUTES:
-        paths[route.path][route.method.lower()] = _operation(route)
+        paths[route.path][route.method.lower()] = _operation(route, is_key_required=is_key_required)
     models: set[type[BaseModel]] = {Problem}
     for route in ROUTES:
         models |= {answer.model for answer in route.answers} | ({route.body} if route.body else set())
@@ -38,7 +39,7 @@ def document() -> dict[str, Any]:
         "info": {"title": "Wallet API", "version": VERSION, "description": DESCRIPTION},
         "servers": [{"url": "/"}],
         "paths": paths,
-        "components": {"schemas": definitions["$defs"]},
+        "components": {"schemas": definitions["$defs"], "securitySchemes": _SECURITY if is_key_required else {}},
         "tags": [
             {"name": "wallets", "description": "Wallets and their operations."},
             {"name": "health", "description": "For those who run the service."},
@@ -46,14 +47,18 @@ def document() -> dict[str, Any]:
     }
 
 
-def _operation(route: Route) -> dict[str, Any]:
+def _operation(route: Route, *, is_key_required: bool) -> dict[str, Any]:
+    is_guarded = is_key_required and route.scope is not None
     operation: dict[str, Any] = {
         "operationId": route.handler.__name__,
         "summary": route.summary,
         "tags": [route.tag],
-        "responses": _responses(route),
+        "responses": _responses(route, is_guarded=is_guarded),
     }
-    if route.description:
+    if is_guarded:
+        operation["security"] = [{"apiKey": []}]
+        operation["description"] = f"{route.description} Needs the scope `{route.scope}`.".strip()
+    elif route.description:
         operation["description"] = route.description
     if route.parameters:
         operation["parameters"] = [_parameter(parameter) for parameter in route.parameters]
@@ -65,7 +70,7 @@ def _operation(route: Route) -> dict[str, Any]:
     return operation
 
 
-def _responses(route: Route) -> dict[str, Any]:
+def _responses(route: Route, *, is_guarded: bool) -> dict[str, Any]:
     responses: dict[str, Any] = {
         str(answer.status): {
             "description": answer.description,
@@ -75,10 +80,18 @@ def _responses(route: Route) -> dict[str, Any]:
         for answer in route.answers
     }
     by_status: dict[int, list[str]] = defaultdict(list)
-    for code in route.problems:
+    for code in (*(GUARD_PROBLEMS if is_guarded else ()), *route.problems):
         by_status[KINDS[code].status].append(code)
     for status, codes in sorted(by_status.items()):
-        headers = (RETRY_AFTER,) if status in {429, 503} else route.problem_headers if status == 400 else ()
+        headers = (
+            (WWW_AUTHENTICATE,)
+            if status == 401
+            else (RETRY_AFTER,)
+            if status in {429, 503}
+            else route.problem_headers
+            if status == 400
+            else ()
+        )
         responses[str(status)] = {
             "description": " ".join(f"`{code}`: {KINDS[code].title}." for code in codes),
             "headers": _headers(headers),

@@ -10,6 +10,7 @@ from aiohttp import web
 from gateway.responses import as_json
 from shared.commands import Reason
 from shared.errors import (
+    Forbidden,
     Invalid,
     KeyReused,
     Malformed,
@@ -17,6 +18,7 @@ from shared.errors import (
     Refused,
     Rejected,
     ServiceError,
+    Unauthenticated,
     Unavailable,
     WalletQueueFull,
 )
@@ -41,6 +43,8 @@ KINDS = {
         Kind(400, "bad_request", "The request cannot be read"),
         Kind(400, Reason.INSUFFICIENT_FUNDS, "The balance does not cover the withdrawal"),
         Kind(400, Reason.BALANCE_LIMIT_EXCEEDED, "The balance would exceed its limit"),
+        Kind(401, "unauthenticated", "The request needs a valid API key"),
+        Kind(403, "forbidden", "The API key does not allow this"),
         Kind(404, Reason.WALLET_NOT_FOUND, "There is no such wallet"),
         Kind(404, "operation_not_found", "There is no such operation"),
         Kind(404, "not_found", "There is nothing at this address"),
@@ -64,6 +68,8 @@ CODES: dict[type[ServiceError], str | Callable[[Any], str]] = {
     NotFound: lambda error: str(error.code),
     Rejected: lambda error: str(error.operation.reason),
     KeyReused: "idempotency_key_reused",
+    Unauthenticated: "unauthenticated",
+    Forbidden: "forbidden",
     WalletQueueFull: "wallet_queue_full",
     Unavailable: "unavailable",
 }
@@ -89,6 +95,8 @@ def of_service_error(error: ServiceError, request: web.BaseRequest) -> web.Respo
         members["operation_id"] = str(error.operation.id)
         if error.replayed:
             headers["Idempotency-Replayed"] = "true"
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, Refused):
         headers["Retry-After"] = str(error.retry_after_seconds)
     return _problem(kind, error.detail, request, members, headers)

@@ -1,12 +1,13 @@
 """THE route table: what is served, and what the OpenAPI document says of it. One entry, one operation."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from aiohttp import web
 from pydantic import BaseModel
 
 from gateway import handlers, pages
+from gateway.access import Scope
+from gateway.handlers import Handler
 from gateway.parameters import (
     CURSOR,
     IDEMPOTENCY_KEY,
@@ -30,12 +31,11 @@ from gateway.schemas import (
     WalletView,
 )
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
 LOCATION = Header(
     "Location", "Where to read what was made.", {"type": "string", "format": "uri-reference"}, is_required=True
 )
 SECONDS = {"type": "integer", "minimum": 1}
+WWW_AUTHENTICATE = Header("WWW-Authenticate", "`Bearer`.")
 RETRY_AFTER = Header("Retry-After", "Seconds until it is worth another try.", SECONDS, is_required=True)
 LOOK_AGAIN = Header("Retry-After", "Seconds until it is worth another look, while it is PENDING.", SECONDS)
 REPLAYED = Header(
@@ -72,8 +72,16 @@ class Route:
     problems: tuple[str, ...] = ()
     problem_headers: tuple[Header, ...] = ()
     tag: str = "wallets"
+    scope: Scope | None = None
+
+    @property
+    def guarded_handler(self) -> Handler:
+        """The handler behind the check of the caller's API key, where the route needs one."""
+        return handlers.guarded(self.handler, self.scope) if self.scope else self.handler
 
 
+# What the check of the API key may answer, on every route that has a scope.
+GUARD_PROBLEMS = ("unauthenticated", "forbidden")
 _BODY_PROBLEMS = ("malformed_json", "bad_request", "body_too_large", "unsupported_media_type", "validation_error")
 
 ROUTES = (
@@ -84,6 +92,7 @@ ROUTES = (
         "Create a wallet",
         answers=(Answer(201, WalletView, "The new, empty wallet.", (LOCATION,)),),
         body=EmptyRequest,
+        scope=Scope.CREATE,
         parameters=(REQUEST_ID,),
         problems=(*_BODY_PROBLEMS, "unavailable"),
     ),
@@ -93,6 +102,7 @@ ROUTES = (
         handlers.read_wallet,
         "Read a wallet",
         answers=(Answer(200, WalletView, "The wallet as it stands."),),
+        scope=Scope.READ,
         parameters=(WALLET_ID, REQUEST_ID),
         problems=("wallet_not_found", "validation_error", "unavailable"),
     ),
@@ -111,6 +121,7 @@ ROUTES = (
         ),
         body=OperationRequest,
         is_body_required=True,
+        scope=Scope.OPERATE,
         parameters=(WALLET_ID, IDEMPOTENCY_KEY, PREFER, REQUEST_ID),
         problems=(
             *_BODY_PROBLEMS,
@@ -132,6 +143,7 @@ ROUTES = (
         "List a wallet's operations",
         description="Newest first. Applied ones, unless rejected ones are asked for.",
         answers=(Answer(200, OperationPage, "A page of operations."),),
+        scope=Scope.READ,
         parameters=(WALLET_ID, LIMIT, CURSOR, STATUS, REQUEST_ID),
         problems=("wallet_not_found", "validation_error", "unavailable"),
     ),
@@ -141,6 +153,7 @@ ROUTES = (
         handlers.read_operation,
         "Read an operation",
         answers=(Answer(200, OperationView, "The operation: decided, or PENDING.", (LOOK_AGAIN,)),),
+        scope=Scope.READ,
         parameters=(WALLET_ID, OPERATION_ID, REQUEST_ID),
         problems=("wallet_not_found", "operation_not_found", "validation_error", "unavailable"),
     ),
@@ -179,7 +192,7 @@ def add_routes(app: web.Application, openapi: Handler) -> None:
     """Serve every route and page, with and without a trailing slash, without a redirect."""
     # aiohttp tries the resources in this order: the one that carries the load comes first.
     ordered = sorted(ROUTES, key=lambda route: route.handler is not handlers.operate)
-    table = [(route.method, route.path, route.handler) for route in ordered]
+    table = [(route.method, route.path, route.guarded_handler) for route in ordered]
     table += [("GET", path, handler) for path, handler in (*PAGES, ("/openapi.json", openapi))]
     for method, path, handler in table:
         # aiohttp's own pattern leaves out braces, in which a UUID may be written.

@@ -47,6 +47,8 @@ class Settings(BaseSettings):
 class GatewaySettings(Settings):
     """What the gateway needs beside them."""
 
+    auth: Literal["required", "off"] = Field("required", description="off: nobody has to say who they are")
+    auth_off_in_public: bool = Field(False, description="AUTH=off on an address that others can reach needs this too")
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     gateway_processes: Annotated[int, Field(ge=1, le=64)] = Field(1, description="processes that share the port")

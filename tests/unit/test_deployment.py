@@ -21,7 +21,12 @@ from shared import settings
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILES = ("Dockerfile.gateway", "Dockerfile.worker")
-DIFFERENT_IN_COMPOSE = {"POSTGRES_PASSWORD", "POSTGRES_HOST", "REDIS_URL"}  # its own stores, and a password for them
+DIFFERENT_IN_COMPOSE = {
+    "AUTH",
+    "POSTGRES_PASSWORD",
+    "POSTGRES_HOST",
+    "REDIS_URL",
+}  # its own stores, and a password for them
 
 
 def compose() -> dict[str, Any]:
