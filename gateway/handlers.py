@@ -28,6 +28,7 @@ DISPATCHER = web.AppKey("dispatcher", Dispatcher)
 
 CALLER = "caller"
 ANYBODY = ""  # the caller, when nobody has to say who they are
+KEY_REUSED = "This Idempotency-Key was used on this wallet before, with another operation or amount."
 
 
 def guarded(handler: Handler, scope: Scope) -> Handler:

@@ -1,0 +1,39 @@
+"""Commands and wallets as tests need them, each with an id of its own unless one is given."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from uuid import UUID, uuid4
+
+from shared.commands import Command, OperationType, Wallet
+from shared.keys import partition_of
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+_moments = count(1)
+
+
+def deposit(wallet_id: UUID, amount: int = 100, *, id: UUID | None = None, reply_to: str = "") -> Command:  # noqa: A002 the field's own name
+    """Return a new deposit of `amount` minor units."""
+    return _command(OperationType.DEPOSIT, wallet_id, amount, id, reply_to)
+
+
+def withdraw(wallet_id: UUID, amount: int = 100, *, id: UUID | None = None, reply_to: str = "") -> Command:  # noqa: A002 the field's own name
+    """Return a new withdrawal of `amount` minor units."""
+    return _command(OperationType.WITHDRAW, wallet_id, amount, id, reply_to)
+
+
+def wallet_in(partition: int, partition_count: int) -> UUID:
+    """Return a new wallet id that belongs to one partition."""
+    while partition_of(wallet_id := uuid4(), partition_count) != partition:
+        pass
+    return wallet_id
+
+
+def empty_wallet(wallet_id: UUID, balance: int = 0) -> Wallet:
+    """Return a wallet that nothing was applied to yet."""
+    return Wallet(wallet_id, balance, 0, EPOCH, EPOCH)
+
+
+def _command(type_: OperationType, wallet_id: UUID, amount: int, id_: UUID | None, reply_to: str) -> Command:
+    # No two commands are submitted at the same moment: that is how a replay is told from the first.
+    moment = EPOCH + timedelta(microseconds=next(_moments))
+    return Command(id_ or uuid4(), wallet_id, type_, amount, moment, reply_to, "")

@@ -1,0 +1,249 @@
+"""Compares what clients were told with what the stores hold. Trusts nothing that the service keeps in memory.
+
+The comparison is pure (`violations`), so that it is itself tested against books with a planted error of each kind;
+`check` reads the stores and raises with every violation found.
+"""
+
+import asyncio
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import asyncpg
+from aiohttp import ClientError
+from redis.asyncio import Redis
+
+from shared.settings import Settings
+from tests.service import Answer, Client
+
+DRAIN_SECONDS_MAX = 15.0  # far above any batch: what still waits then is stuck
+
+REJECTIONS = {"insufficient_funds", "balance_limit_exceeded"}
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One request and what its client was told; `answer` is None when the connection broke."""
+
+    client: str
+    wallet_id: str
+    operation_type: str
+    units: int
+    key: str | None
+    answer: Answer | None
+
+
+@dataclass
+class Witness:
+    """Sends operations and writes down every request with its answer, in the order of the answers."""
+
+    told: list[Told] = field(default_factory=list)
+
+    async def operate(
+        self,
+        client: Client,
+        wallet_id: str,
+        operation_type: str,
+        amount: str,
+        key: str | None = None,
+        name: str = "",
+        **headers: str,
+    ) -> Answer | None:
+        """Send one operation; None when the connection broke. Requests of one `name` are sent one after another."""
+        if key is not None:
+            headers["Idempotency_Key"] = key
+        try:
+            answer = await client.operate(wallet_id, operation_type, amount, **headers)
+        except ClientError:
+            answer = None
+        units = int(Decimal(amount) * 100)
+        self.told.append(Told(name, wallet_id, operation_type, units, key, answer))
+        return answer
+
+    async def deposit(self, client: Client, wallet_id: str, amount: str, **more: str) -> Answer | None:
+        return await self.operate(client, wallet_id, "DEPOSIT", amount, **more)
+
+    def statuses(self) -> Counter[int]:
+        """Return how many requests were answered with which status; 0 stands for a broken connection."""
+        return Counter(told.answer.status if told.answer else 0 for told in self.told)
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """The contents of Postgres: rows by id."""
+
+    wallets: Mapping[str, Mapping[str, Any]]
+    operations: Mapping[str, Mapping[str, Any]]
+
+
+def violations(told: Sequence[Told], books: Books, left_in_redis: Sequence[str] = ()) -> list[str]:
+    """Return every promise that was broken, as sentences."""
+    return [
+        *_wrong_wallets(books),
+        *(sentence for each in told for sentence in _wrong_answer(each, books)),
+        *_wrong_doubles(told),
+        *_wrong_order(told),
+        *_unexplained(told, books),
+        *(f"left in Redis: {what}" for what in left_in_redis),
+    ]
+
+
+def _wrong_wallets(books: Books) -> Iterable[str]:
+    applied = defaultdict(list)
+    for operation in books.operations.values():
+        if operation["status"] == "APPLIED":
+            applied[str(operation["wallet_id"])].append(operation)
+    for wallet_id, wallet in books.wallets.items():
+        operations = sorted(applied[wallet_id], key=lambda operation: int(operation["seq"]))
+        if [operation["seq"] for operation in operations] != list(range(1, wallet["seq"] + 1)):
+            yield f"wallet {wallet_id}: seq is not 1…{wallet['seq']}: {[o['seq'] for o in operations]}"
+        balance = 0
+        for operation in operations:
+            balance += operation["amount"] if operation["type"] == "DEPOSIT" else -operation["amount"]
+            if balance != operation["balance"] or balance < 0:
+                yield f"wallet {wallet_id}: after seq {operation['seq']} {operation['balance']} instead of {balance}"
+        if balance != wallet["balance"]:
+            yield f"wallet {wallet_id}: balance {wallet['balance']}, its operations come to {balance}"
+
+
+def _wrong_answer(told: Told, books: Books) -> Iterable[str]:
+    answer = told.answer
+    if answer is None or not _operation_id(answer):
+        return
+    operation = books.operations.get(_operation_id(answer))
+    if operation is None:
+        yield f"answered {answer.status} but not in the books: {answer.body}"
+        return
+    request = (told.wallet_id, told.operation_type, told.units)
+    if (str(operation["wallet_id"]), operation["type"], operation["amount"]) != request:
+        yield f"answered {answer.status} to {request}, the books have {dict(operation)}"
+    outcome: tuple[object, ...]
+    if answer.status == 200:
+        said = answer.body["operation"]
+        outcome = ("APPLIED", said["seq"], _units(said["balance"]), None)
+    elif answer.status == 400:
+        outcome = ("REJECTED", None, _units(answer.body["balance"]), answer.code)
+    else:
+        return
+    if (operation["status"], operation["seq"], operation["balance"], operation["reason"]) != outcome:
+        yield f"told {outcome}, the books have {dict(operation)}"
+
+
+def _wrong_doubles(told: Sequence[Told]) -> Iterable[str]:
+    by_id = defaultdict(list)
+    by_key = defaultdict(set)
+    for each in told:
+        if each.answer and (operation_id := _operation_id(each.answer)):
+            by_id[operation_id].append(each)
+            if each.key is not None:
+                by_key[each.wallet_id, each.key].add(operation_id)
+    for operation_id, sharing in by_id.items():
+        if len(sharing) > 1 and len({(each.wallet_id, each.key) for each in sharing} | {(None, None)}) != 2:
+            yield f"operation {operation_id} was given to requests with different keys"
+        if len(sharing) > 1 and sharing[0].key is None:
+            yield f"operation {operation_id} was given to {len(sharing)} requests without a key"
+        outcomes = {_outcome(each.answer) for each in sharing if each.answer and each.answer.status != 202}
+        if len(outcomes) > 1:
+            yield f"operation {operation_id} was answered in different ways: {outcomes}"
+    for (wallet_id, key), ids in by_key.items():
+        if len(ids) > 1:
+            yield f"the key {key} on wallet {wallet_id} made {len(ids)} operations: {ids}"
+
+
+def _wrong_order(told: Sequence[Told]) -> Iterable[str]:
+    last: dict[tuple[str, str], int] = {}
+    seen: set[str] = set()
+    for each in told:
+        if not each.client or not each.answer or each.answer.status != 200:
+            continue
+        operation = each.answer.body["operation"]
+        if operation["id"] in seen:
+            continue  # a replay tells of an earlier place
+        seen.add(operation["id"])
+        if operation["seq"] <= last.get((each.client, each.wallet_id), 0):
+            yield f"client {each.client} was overtaken by its own later request at seq {operation['seq']}"
+        last[each.client, each.wallet_id] = operation["seq"]
+
+
+def _unexplained(told: Sequence[Told], books: Books) -> Iterable[str]:
+    """Find operations that no answer speaks of: each must be a request whose connection broke."""
+    known = {_operation_id(each.answer) for each in told if each.answer}
+    wallets = {each.wallet_id for each in told}
+    broken = Counter((each.wallet_id, each.operation_type, each.units) for each in told if each.answer is None)
+    for operation_id, operation in books.operations.items():
+        what = (str(operation["wallet_id"]), operation["type"], operation["amount"])
+        if operation_id in known or what[0] not in wallets:
+            continue
+        if broken[what] <= 0:
+            yield f"nobody was told of operation {operation_id}: {dict(operation)}"
+        broken[what] -= 1
+
+
+def _operation_id(answer: Answer) -> str:
+    """Return the operation that an answer speaks of; empty when it says that nothing happened."""
+    if answer.status in {200, 202}:
+        return str(answer.body["operation"]["id"])
+    if answer.status == 400 and answer.code in REJECTIONS:
+        return str(answer.body["operation_id"])
+    return ""
+
+
+def _outcome(answer: Answer) -> tuple[object, ...]:
+    if answer.status == 200:
+        operation = answer.body["operation"]
+        return 200, operation["seq"], operation["balance"], operation["applied_at"]
+    return answer.status, answer.code, answer.body["balance"]
+
+
+def _units(balance: str) -> int:
+    return int(Decimal(balance) * 100)
+
+
+async def check(witness: Witness, settings: Settings) -> None:
+    """Wait until everything accepted is decided, then compare; fails with every violation."""
+    left = await until_drained(settings)
+    found = violations(witness.told, await read_books(settings), left)
+    assert not found, "\n".join(found)
+
+
+async def read_books(settings: Settings) -> Books:
+    """Read all wallets and operations."""
+    connection = await asyncpg.connect(
+        host=settings.postgres_host,
+        port=settings.postgres_port,
+        user=settings.postgres_user,
+        database=settings.postgres_db,
+    )
+    try:
+        wallets = await connection.fetch("SELECT * FROM wallets")
+        operations = await connection.fetch("SELECT * FROM operations")
+    finally:
+        await connection.close()
+    return Books({str(row["id"]): dict(row) for row in wallets}, {str(row["id"]): dict(row) for row in operations})
+
+
+async def until_drained(settings: Settings) -> list[str]:
+    """Wait until nothing is left in the streams; returns what still is after DRAIN_SECONDS_MAX."""
+    ends = time.monotonic() + DRAIN_SECONDS_MAX
+    async with Redis.from_url(settings.redis_url.get_secret_value()) as client:
+        while (left := await _left(client)) and time.monotonic() < ends:  # noqa: ASYNC110 others empty them
+            await asyncio.sleep(0.02)
+    return left
+
+
+async def _left(client: Redis) -> list[str]:
+    left = []
+    for key in await client.keys("{p*"):
+        name = key.decode()
+        if name.endswith("}:meta"):
+            depth = int((await client.hgetall(name)).get(b"depth", 0))  # type: ignore[misc] # its stubs know no async
+            if depth:
+                left.append(f"{name} counts {depth} messages")
+        elif await client.xlen(name):
+            left.append(f"{name} holds {await client.xlen(name)} messages")
+        elif ":wallet:" in name:
+            left.append(f"{name} is empty and was not deleted")
+    return left

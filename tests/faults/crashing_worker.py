@@ -1,0 +1,89 @@
+"""`python -m tests.faults.crashing_worker`: the real worker, which sends itself a signal at one named point, once.
+
+CRASH_POINT names the point, CRASH_SIGNAL the signal (SIGKILL to die there, SIGSTOP to freeze there). Only methods at
+the seams between the worker's stages are wrapped; the service itself knows nothing of this.
+"""
+
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from shared.commands import Reply
+from shared.database import Connection
+from shared.messages import Claim
+from shared.streams import Streams
+from worker.__main__ import main
+from worker.session import Session
+from worker.store import Store
+
+_done = False
+
+
+def crash() -> None:
+    """Send the signal, the first time."""
+    global _done  # noqa: PLW0603 one process, one crash
+    if not _done:
+        _done = True
+        os.kill(os.getpid(), signal.Signals[os.environ["CRASH_SIGNAL"]])
+
+
+def after_claim() -> None:
+    """Messages were read, nothing is settled."""
+    claim = Streams.claim
+
+    async def wrapped(self: Streams, *args: Any) -> list[Claim]:
+        claims = await claim(self, *args)
+        if any(each.messages for each in claims):
+            crash()
+        return claims
+
+    Streams.claim = wrapped  # type: ignore[method-assign,assignment]
+
+
+def before_commit() -> None:
+    """The outcomes are written, the transaction is open."""
+    transaction = Session.transaction
+
+    @asynccontextmanager
+    async def wrapped(self: Session) -> AsyncIterator[Connection]:
+        async with transaction(self) as connection:
+            yield connection
+            crash()
+
+    Session.transaction = wrapped  # type: ignore[method-assign]
+
+
+def after_commit() -> None:
+    """The outcomes are committed, nobody was told."""
+    settle = Store.settle
+
+    async def wrapped(self: Store, *args: Any, **kwargs: Any) -> list[Reply]:
+        replies = await settle(self, *args, **kwargs)
+        crash()
+        return replies
+
+    Store.settle = wrapped  # type: ignore[method-assign]
+
+
+def after_replies() -> None:
+    """Everybody was told, the messages are still in their streams."""
+    finish = Streams.finish
+
+    async def wrapped(self: Streams, claims: Sequence[Claim], *args: Any) -> None:
+        if not _done:
+            await finish(self, [], *args)  # the replies alone
+            crash()
+        await finish(self, claims, *args)
+
+    Streams.finish = wrapped  # type: ignore[method-assign,assignment]
+
+
+POINTS: dict[str, Callable[[], None]] = {
+    point.__name__: point for point in (after_claim, before_commit, after_commit, after_replies)
+}
+
+if __name__ == "__main__":
+    POINTS[os.environ["CRASH_POINT"]]()
+    main()

@@ -1,0 +1,74 @@
+"""Streams under test beside a plain client that looks at what they left in Redis."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from redis.asyncio import Redis as Client
+
+from shared import keys
+from shared.commands import Command
+from shared.messages import START, Claim
+from shared.settings import Settings
+from shared.streams import Streams, Submission
+
+PARTITIONS = 4
+MANY = 1_000
+P = 1  # the partition that most tests look at
+
+
+def streams_over(redis_url: str) -> Streams:
+    """Return streams over a server, with few partitions."""
+    values: dict[str, Any] = {"redis_url": redis_url, "partition_count": PARTITIONS}
+    return Streams(Settings(**values))
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Streams under test, and a client that looks at what they left in Redis."""
+
+    streams: Streams
+    client: Client
+
+    async def submit(self, *commands: Command, wallet_max: int = MANY, partition_max: int = MANY) -> list[str]:
+        """Submit commands that must all be accepted."""
+        ids = await self.streams.submit(commands, wallet_max, partition_max)
+        assert not [answer for answer in ids if isinstance(answer, Submission)], ids
+        return [str(message_id) for message_id in ids]
+
+    async def claim(
+        self, partition: int = P, after: str = START, wallets_max: int = MANY, messages_max: int = MANY
+    ) -> list[Claim]:
+        return await self.streams.claim({partition: after}, wallets_max, messages_max)
+
+    async def finish(self, *claims: Claim) -> None:
+        await self.streams.finish(claims, {}, 60, 256)
+
+    async def messages(self, wallet_id: UUID) -> list[str]:
+        """Return the message ids that wait for a wallet."""
+        entries = await self.client.xrange(keys.wallet_stream(keys.partition_of(wallet_id, PARTITIONS), wallet_id))
+        return [message_id.decode() for message_id, _ in entries]
+
+    async def waiting(self, wallet_id: UUID) -> list[str]:
+        """Return the operation ids that wait for a wallet, in order."""
+        entries = await self.client.xrange(keys.wallet_stream(keys.partition_of(wallet_id, PARTITIONS), wallet_id))
+        return [fields[b"id"].decode() for _, fields in entries]
+
+    async def ready(self, partition: int = P) -> list[str]:
+        """Return the wallets of a ready stream, in order."""
+        return [fields[b"wallet"].decode() for _, fields in await self.client.xrange(keys.ready_stream(partition))]
+
+    async def depth(self, partition: int = P) -> int:
+        return int(await self.client.hget(keys.meta(partition), "depth") or 0)  # type: ignore[misc] # its stubs
+
+    async def keys(self) -> set[str]:
+        """Return every key there is, but for the two that each partition has for good."""
+        fixed = {key for p in range(PARTITIONS) for key in (keys.meta(p), keys.ready_stream(p))}
+        return {key.decode() for key in await self.client.keys()} - fixed
+
+
+def in_order(ids: Sequence[str]) -> bool:
+    numbers = [tuple(map(int, message_id.split("-"))) for message_id in ids]
+    return all(earlier < later for earlier, later in itertools.pairwise(numbers))

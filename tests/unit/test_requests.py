@@ -1,0 +1,398 @@
+"""What a client may send is read exactly; whatever else it sends is its error, never the service's."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+from aiohttp import StreamReader, web
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.test_utils import make_mocked_request
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from gateway import problems, requests
+from gateway.requests import PAGE_MAX, encode_cursor
+from gateway.schemas import OperationRequest
+from shared.errors import CallerError, Invalid, Malformed
+from shared.money import AMOUNT_MAX
+
+WALLET = UUID("01920a5e-7b1c-7c3a-9f00-5d2f8f3b9a10")
+
+
+def request(query: str = "", *, match: dict[str, str] | None = None, headers: Any = ()) -> web.Request:
+    return make_mocked_request("GET", f"/?{query}", headers=headers, match_info=match or {})
+
+
+def posted(body: bytes, content_type: str = "application/json") -> web.Request:
+    loop = asyncio.get_running_loop()
+    payload = StreamReader(BaseProtocol(loop), limit=2**16, loop=loop)
+    payload.feed_data(body)
+    payload.feed_eof()
+    headers = {"Content-Type": content_type, "Content-Length": str(len(body))}
+    return make_mocked_request("POST", "/", headers=headers, payload=payload, client_max_size=2**20)
+
+
+async def read(body: bytes | str) -> OperationRequest:
+    return await requests.operation_body(posted(body.encode() if isinstance(body, str) else body))
+
+
+# Wallets and operations in the path.
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "01920a5e-7b1c-7c3a-9f00-5d2f8f3b9a10",
+        "01920A5E-7B1C-7C3A-9F00-5D2F8F3B9A10",
+        "01920a5e7b1c7c3a9f005d2f8f3b9a10",
+        "{01920a5e-7b1c-7c3a-9f00-5d2f8f3b9a10}",
+        "urn:uuid:01920a5e-7b1c-7c3a-9f00-5d2f8f3b9a10",
+        "URN:UUID:01920a5e-7b1c-7c3a-9f00-5d2f8f3b9a10",
+    ],
+)
+def test_uuid__is_read_in_any_usual_spelling(text: str) -> None:
+    assert requests.uuid_in_path(request(match={"wallet_id": text}), "wallet_id") == WALLET
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "1",
+        "x" * 32,
+        "01920a5e-7b1c-7c3a-9f00-5d2f8f3b9a1",
+        "01920a5e-7b1c-7c3a-9f00-5d2f8f3b9a100",
+        "{01920a5e-7b1c-7c3a-9f00-5d2f8f3b9a10",
+        "01920a5e-7b1c-7c3a-9f00-5d2f8f3b9a10}",
+        "01920a5e7b1c-7c3a-9f00-5d2f8f3b9a10",
+        "0-1-9-2-0a5e7b1c7c3a9f005d2f8f3b9a10",
+        "01920a5e-7b1c-7c3a-9f00-5d2f8f3b9a10\n",
+        " 01920a5e-7b1c-7c3a-9f00-5d2f8f3b9a10",
+        "\u06601920a5e-7b1c-7c3a-9f00-5d2f8f3b9a10",
+        "01920a5e_7b1c_7c3a_9f00_5d2f8f3b9a10",
+        "0x920a5e7b1c7c3a9f005d2f8f3b9a10",
+    ],
+)
+def test_text_that_is_no_uuid__is_refused_and_named(text: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        requests.uuid_in_path(request(match={"wallet_id": text}), "wallet_id")
+
+    assert refused.value.errors == [("path.wallet_id", "must be a UUID")]
+
+
+# Headers.
+
+
+@pytest.mark.parametrize(
+    ("sent", "key"),
+    [("order-1", "order-1"), ('"order-1"', "order-1"), ("!~", "!~"), ("x" * 255, "x" * 255), ('a"b', 'a"b')],
+)
+def test_idempotency_key__is_read_quoted_or_not(sent: str, key: str) -> None:
+    assert requests.idempotency_key(request(headers={"Idempotency-Key": sent})) == key
+
+
+def test_no_idempotency_key__is_none() -> None:
+    assert requests.idempotency_key(request()) is None
+
+
+@pytest.mark.parametrize("sent", ["", '""', "a b", "x" * 256, "ключ", "a\tb", "\x7f", '"a b"'])
+def test_idempotency_key_that_is_not_acceptable__is_refused(sent: str) -> None:
+    with pytest.raises(Invalid):
+        requests.idempotency_key(request(headers={"Idempotency-Key": sent}))
+
+
+def test_two_idempotency_keys__are_refused() -> None:
+    with pytest.raises(Invalid):
+        requests.idempotency_key(request(headers=[("Idempotency-Key", "a"), ("Idempotency-Key", "b")]))
+
+
+@pytest.mark.parametrize(
+    ("sent", "wait"),
+    [
+        ("wait=5", 5),
+        ("wait=0", 0),
+        ("WAIT = 5", 5),
+        ('wait="5"', 5),
+        ("respond-async, wait=5", 5),
+        ("wait=5, respond-async", 5),
+        ("return=minimal; foo, wait=10", 10),
+        ("wait=007", 7),
+    ],
+)
+def test_preferred_wait__is_read(sent: str, wait: int) -> None:
+    assert requests.preferred_wait(request(headers={"Prefer": sent})) == wait
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "",
+        "wait",
+        "wait=",
+        "wait=-1",
+        "wait=1.5",
+        "wait=1e3",
+        "wait=x",
+        "wait=٣",
+        "await=5",
+        "wait=" + "9" * 40,
+    ],
+)
+def test_preference_that_cannot_be_understood__is_passed_over(sent: str) -> None:
+    assert requests.preferred_wait(request(headers={"Prefer": sent})) is None
+
+
+def test_preferred_wait_in_a_header_of_its_own__is_read() -> None:
+    # RFC 7240, 2: several Prefer headers are the same as one with commas.
+    headers = [("Prefer", "respond-async"), ("Prefer", "wait=5")]
+
+    assert requests.preferred_wait(request(headers=headers)) == 5
+
+
+@pytest.mark.parametrize("sent", ["abc", "A-1_b.c:d/e+f=g@h", "x" * 128])
+def test_sane_request_id__is_kept(sent: str) -> None:
+    assert requests.request_id(request(headers={"X-Request-ID": sent})) == sent
+
+
+@pytest.mark.parametrize("sent", ["", "a b", "x" * 129, "a\tb", "é", "<script>", '"'])
+def test_request_id_that_is_not_sane__is_not_kept(sent: str) -> None:
+    assert requests.request_id(request(headers={"X-Request-ID": sent})) is None
+
+
+# Pages.
+
+
+@pytest.mark.parametrize(
+    ("query", "limit"), [("", 50), ("limit=1", 1), (f"limit={PAGE_MAX}", PAGE_MAX), ("limit=007", 7)]
+)
+def test_page_limit__is_read(query: str, limit: int) -> None:
+    assert requests.page_limit(request(query)) == limit
+
+
+@pytest.mark.parametrize("limit", ["0", "501", "-1", "+1", "", "x", "1.0", "1e2", "%D9%A3", "9" * 40, "1%0A", "1_0"])
+def test_page_limit_that_is_not_acceptable__is_refused(limit: str) -> None:
+    with pytest.raises(Invalid, match="limit"):
+        requests.page_limit(request(f"limit={limit}"))
+
+
+@pytest.mark.parametrize("status", ["PENDING", "applied", "", "APPLIED,REJECTED"])
+def test_status_that_cannot_be_listed__is_refused(status: str) -> None:
+    with pytest.raises(Invalid, match="status"):
+        requests.listed_status(request(f"status={status}"))
+
+
+@given(st.integers(1, 10**18 - 1))
+def test_cursor_of_applied_operations__leads_back_to_its_place(seq: int) -> None:
+    assert requests.seq_cursor(request(f"cursor={encode_cursor(seq)}")) == seq
+
+
+@given(st.datetimes(timezones=st.just(UTC)), st.uuids())
+def test_cursor_of_rejected_operations__leads_back_to_its_place(moment: datetime, operation_id: UUID) -> None:
+    query = f"cursor={encode_cursor(moment, operation_id)}"
+
+    assert requests.time_cursor(request(query)) == (moment, operation_id)
+
+
+def test_no_cursor__is_the_first_page() -> None:
+    assert requests.seq_cursor(request()) is None
+    assert requests.time_cursor(request()) is None
+
+
+BAD_CURSORS = [
+    "",
+    "x",
+    "%00",
+    "%D9%A3",
+    "====",
+    "a" * 5_000,
+    encode_cursor("x"),
+    encode_cursor("-1"),
+    encode_cursor("1", "2", "3"),
+    encode_cursor("9" * 30),
+    encode_cursor("٣"),
+    encode_cursor("2026-01-01T00:00:00", WALLET),  # of which time zone?
+    encode_cursor("0001-01-01T00:00:00+14:00", WALLET),  # before the first year, once it is UTC
+    encode_cursor("9999-12-31T23:59:59-14:00", WALLET),
+    encode_cursor("2026-01-01T00:00:00+00:00", "x"),
+]
+
+
+@pytest.mark.parametrize("cursor", BAD_CURSORS)
+@pytest.mark.parametrize("read_cursor", [requests.seq_cursor, requests.time_cursor])
+def test_cursor_that_was_never_given_out__is_refused(cursor: str, read_cursor: Callable[[web.Request], object]) -> None:
+    with pytest.raises(Invalid, match="cursor"):
+        read_cursor(request(f"cursor={cursor}"))
+
+
+def test_cursor_of_the_other_list__is_refused() -> None:
+    with pytest.raises(Invalid):
+        requests.seq_cursor(request(f"cursor={encode_cursor(datetime.now(UTC), WALLET)}"))
+    with pytest.raises(Invalid):
+        requests.time_cursor(request(f"cursor={encode_cursor(5)}"))
+
+
+# Bodies.
+
+
+@pytest.mark.parametrize(
+    ("amount", "units"),
+    [
+        ("99999999999999.99", 9_999_999_999_999_999),
+        ("9999999999999999.99", AMOUNT_MAX),
+        ("0.01", 1),
+        ("1000.50", 100_050),
+        ("1000.5", 100_050),
+        ("1e3", 100_000),
+        ("1.5E+1", 1_500),
+        ('"99999999999999.99"', 9_999_999_999_999_999),
+        ('"1000"', 100_000),
+    ],
+)
+async def test_amount__arrives_to_the_last_cent(amount: str, units: int) -> None:
+    body = await read(f'{{"operation_type": "DEPOSIT", "amount": {amount}}}')
+
+    assert (body.operation_type, body.amount) == ("DEPOSIT", units)
+
+
+@pytest.mark.parametrize(
+    "amount",
+    [
+        *("true", "false", "null", "[]", "{}", "[5]"),
+        *("0", "-0", "-1", "0.001", "1.000", "10000000000000000", "1e400", "1e-400", "9" * 5_000, "1e99999999"),
+        *('"1_000"', '" 5 "', '"5 "', '"\\u0665"', '"NaN"', '"Infinity"', '""', '"1e3"', '"\\ud800"', '"5\\u0000"'),
+    ],
+)
+async def test_amount_that_is_not_acceptable__is_refused_and_named(amount: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        await read(f'{{"operation_type": "DEPOSIT", "amount": {amount}}}')
+
+    assert [field for field, _ in refused.value.errors] == ["body.amount"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b" ",
+        b"{",
+        b"}",
+        b"{'a': 1}",
+        b'{"a": 1,}',
+        b'{"a": 01}',
+        b'{"a": +1}',
+        b'{"a": .5}',
+        b'{"a": 5.}',
+        b'{"a": 0x10}',
+        b'{"a": NaN}',
+        b'{"a": Infinity}',
+        b'{"a": -Infinity}',
+        b'{"a": 1} {"a": 2}',
+        b'{"a": 1}\x00',
+        b'{"a": "\xff"}',
+        b'{"a": "\xed\xa0\x80"}',  # a surrogate in UTF-8
+        b'{"a": "\xc0\x80"}',
+        b'{"a": "\x01"}',
+        b'\xef\xbb\xbf{"a": 1}',
+        '{"a": 1}'.encode("utf-16"),
+        b'{"a": 1, "a": 1}',
+        b'{"operation_type": "DEPOSIT", "amount": 1, "amount": 2}',
+        b'{"a": {"b": 1, "b": 1}}',
+        b'{"\\u0061": 1, "a": 1}',
+        b"[" * 60_000,
+        b'{"a":' * 12_000,
+        b'{"a": 1e999999999999999999999999}',
+        b'{"a": -1e-999999999999999999999999}',
+    ],
+    ids=lambda text: ascii(text)[2:30],
+)
+async def test_body_that_is_no_json__is_malformed(text: bytes) -> None:
+    with pytest.raises(Malformed) as refused:
+        await read(text)
+
+    assert "\n" not in refused.value.detail
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        5,
+        "x",
+        [],
+        [{"operation_type": "DEPOSIT", "amount": 1}],
+        {},
+        {"operation_type": "DEPOSIT"},
+        {"amount": 1},
+        {"operation_type": "deposit", "amount": 1},
+        {"operation_type": "TRANSFER", "amount": 1},
+        {"operation_type": None, "amount": 1},
+        {"operation_type": ["DEPOSIT"], "amount": 1},
+        {"operation_type": {}, "amount": 1},
+        {"operation_type": True, "amount": 1},
+        {"operation_type": "DEPOSIT", "amount": 1, "note": "x"},
+        {"operation_type": "DEPOSIT", "amount": 1, "\ud800": "x"},
+        {"operation_type": "\ud800", "amount": 1},
+        {"operation_type": "DEPOSIT", "amount": 1, "": 1},
+        {"operation_type": "DEPOSIT", "amount": 1} | {f"field{n}": n for n in range(500)},
+    ],
+    ids=lambda value: ascii(value)[:40],
+)
+async def test_json_of_another_shape__is_refused_and_can_be_answered(value: object) -> None:
+    with pytest.raises(Invalid) as refused:
+        await read(json.dumps(value))
+
+    assert 1 <= len(refused.value.errors) <= 20
+    assert problems.of_service_error(refused.value, request()).status == 422
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(st.binary(max_size=200) | json_values.map(lambda value: json.dumps(value).encode()))
+@example(b'{"operation_type": "DEPOSIT", "amount": 1e-2}')
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_any_body__is_read_or_the_callers_error(body: bytes) -> None:
+    try:
+        amount, status = (await read(body)).amount, 200
+    except CallerError as error:
+        amount, status = 1, problems.of_service_error(error, request()).status
+
+    assert 0 < amount <= AMOUNT_MAX
+    assert status in {200, 400, 422}
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["text/plain", "application/xml", "application/octet-stream", "application/json; charset=latin-1", "x"],
+)
+async def test_body_of_another_type__is_refused(content_type: str) -> None:
+    with pytest.raises(web.HTTPUnsupportedMediaType):
+        await requests.operation_body(posted(b"{}", content_type))
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "application/json; charset=utf-8", "application/json; charset=UTF8"]
+)
+async def test_json_in_utf8__is_read_however_it_is_called(content_type: str) -> None:
+    body = b'{"operation_type": "WITHDRAW", "amount": 1}'
+
+    assert (await requests.operation_body(posted(body, content_type))).operation_type == "WITHDRAW"
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b" { } "])
+async def test_wallet_that_nothing_is_said_of__may_be_created(body: bytes) -> None:
+    await requests.empty_body(posted(body))
+
+
+@pytest.mark.parametrize("body", [b'{"balance": 5}', b"[]", b"null"])
+async def test_wallet_that_something_is_said_of__is_refused(body: bytes) -> None:
+    with pytest.raises(Invalid):
+        await requests.empty_body(posted(body))

@@ -1,0 +1,133 @@
+"""A wrong setting stops the process with a sentence that names it, and a secret is never shown."""
+
+from pathlib import Path
+
+import pytest
+
+from shared.errors import Misconfigured
+from shared.settings import GatewaySettings, Settings, WorkerSettings
+
+SECRET = "correct-horse-battery-staple"
+
+
+@pytest.fixture(autouse=True)
+def _no_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keep this machine's environment and `.env` out."""
+    for model in (Settings, GatewaySettings, WorkerSettings):
+        for name in model.model_fields:
+            monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+WRONG = [
+    (Settings, "POSTGRES_PORT", ("0", "65536", "five", "", "1.5")),
+    (Settings, "PARTITION_COUNT", ("0", "-1", "4097", "many")),
+    (Settings, "LOG_LEVEL", ("loud", "INFO", "")),
+    (Settings, "LOG_FORMAT", ("xml",)),
+    (Settings, "START_TIMEOUT_SECONDS", ("0", "-1", "soon")),
+    (GatewaySettings, "AUTH", ("none", "")),
+    (GatewaySettings, "AUTH_OFF_IN_PUBLIC", ("perhaps",)),
+    (GatewaySettings, "PORT", ("-1", "65536", "http")),
+    (GatewaySettings, "GATEWAY_PROCESSES", ("0", "65")),
+    (GatewaySettings, "WAIT_SECONDS", ("0", "-0.1", "long")),
+    (GatewaySettings, "WALLET_QUEUE_MAX", ("0", "x")),
+    (GatewaySettings, "PARTITION_QUEUE_MAX", ("0",)),
+    (GatewaySettings, "HELD_COMMANDS_MAX", ("0",)),
+    (GatewaySettings, "FLUSH_COMMANDS_MAX", ("-5",)),
+    (GatewaySettings, "BODY_BYTES_MAX", ("0",)),
+    (GatewaySettings, "POSTGRES_POOL_MAX", ("0",)),
+    (GatewaySettings, "DRAIN_SECONDS", ("0",)),
+    (WorkerSettings, "WORKER_NAME", ("", "w" * 41)),
+    (WorkerSettings, "HEARTBEAT_SECONDS", ("0",)),
+    (WorkerSettings, "SESSION_TIMEOUT_SECONDS", ("0",)),
+    (WorkerSettings, "BATCH_COMMANDS_MAX", ("0", "1e3")),
+    (WorkerSettings, "BATCH_WALLETS_MAX", ("0",)),
+    (WorkerSettings, "REPLY_TTL_SECONDS", ("0", "1.5")),
+    (WorkerSettings, "REPLY_MESSAGES_MAX", ("0",)),
+    (WorkerSettings, "DEAD_LETTERS_MAX", ("0",)),
+]
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "value"), [(model, name, value) for model, name, values in WRONG for value in values]
+)
+def test_wrong_value__is_named_in_one_line_and_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, model: type[Settings], name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(Misconfigured) as refused:
+        model.load()
+
+    said = refused.value.detail
+    assert name in said
+    assert "\n" not in said
+    if len(value) > 3 and value != "INFO":  # short ones are in the limits that are named
+        assert value not in said
+
+
+def test_every_setting_that_can_be_wrong__is_tried_here() -> None:
+    tried = {name for _, name, _ in WRONG}
+    free = {"POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB", "POSTGRES_HOST", "REDIS_URL", "HOST"}
+
+    settings = {name.upper() for model in (GatewaySettings, WorkerSettings) for name in model.model_fields}
+    assert settings - free == tried
+
+
+def test_two_wrong_values__are_both_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSTGRES_PORT", "x")
+    monkeypatch.setenv("PARTITION_COUNT", "y")
+
+    with pytest.raises(Misconfigured, match=r"POSTGRES_PORT.*PARTITION_COUNT"):
+        Settings.load()
+
+
+def test_secret__is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSTGRES_PASSWORD", SECRET)
+    monkeypatch.setenv("REDIS_URL", f"redis://:{SECRET}@redis:6379/0")
+    settings = GatewaySettings.load()
+
+    assert SECRET not in repr(settings) + str(settings) + str(settings.model_dump()) + settings.model_dump_json()
+    assert settings.postgres_password.get_secret_value() == SECRET
+    assert SECRET in settings.redis_url.get_secret_value()
+
+
+def test_secret__is_not_shown_when_another_value_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSTGRES_PASSWORD", SECRET)
+    monkeypatch.setenv("PORT", SECRET)
+
+    with pytest.raises(Misconfigured) as refused:
+        GatewaySettings.load()
+
+    assert SECRET not in str(refused.value)
+    assert refused.value.__suppress_context__  # nor in a trace
+
+
+@pytest.mark.parametrize("model", [Settings, GatewaySettings, WorkerSettings])
+def test_nothing_set__every_setting_has_a_default(model: type[Settings]) -> None:
+    assert model.load() == model.load()
+
+
+def test_environment__goes_before_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("POSTGRES_DB=from_file\nPOSTGRES_USER=from_file\nSOMETHING_ELSE=1\n")
+    monkeypatch.setenv("POSTGRES_DB", "from_environment")
+
+    settings = Settings.load()
+
+    assert (settings.postgres_db, settings.postgres_user) == ("from_environment", "from_file")
+
+
+def test_settings__do_not_change_while_a_process_runs() -> None:
+    settings = Settings.load()
+
+    with pytest.raises(ValueError, match="frozen"):
+        settings.partition_count = 1
+
+
+@pytest.mark.parametrize("model", [GatewaySettings, WorkerSettings])
+def test_every_limit__says_why(model: type[Settings]) -> None:
+    plain = {"postgres_user", "postgres_password", "postgres_db", "postgres_host", "postgres_port", "host", "port"}
+    plain |= {"log_level", "log_format"}
+
+    silent = {name for name, field in model.model_fields.items() if not field.description}
+    assert silent <= plain
