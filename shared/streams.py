@@ -4,9 +4,10 @@ The only module that imports redis. Guarantees that a lost function library (a R
 again and the call repeated. Knows what a command is; knows nothing of HTTP, Postgres or ownership.
 """
 
+import asyncio
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ class Streams:
 
     async def ping(self) -> None:
         """Raise RedisError when Redis does not answer."""
-        await self._redis.ping()
+        await _heed(self._redis.ping())
 
     async def load_library(self) -> None:
         """Load the function library unless the server has this version or a newer one."""
@@ -116,7 +117,7 @@ class Streams:
 
     async def read_replies(self, reply_key: str, after: str, block_ms: int) -> tuple[str, list[Reply]]:
         """Wait for replies beyond the id `after`; returns the last id read and the replies, or (`after`, [])."""
-        answer = await self._blocking.xread({reply_key: after}, count=100, block=block_ms)
+        answer = await _heed(self._blocking.xread({reply_key: after}, count=100, block=block_ms))
         if not answer:
             return after, []
         entries = answer[0][1]
@@ -128,7 +129,7 @@ class Streams:
         pipeline = self._redis.pipeline(transaction=False)
         for command, message_id in messages:
             pipeline.xrange(self._wallet_stream(command.wallet_id), message_id, message_id)
-        found = await pipeline.execute()
+        found = await _heed(pipeline.execute())
         return [command for (command, _), entries in zip(messages, found, strict=True) if not entries]
 
     async def find_waiting(self, wallet_id: UUID, operation_id: UUID) -> Command | None:
@@ -151,7 +152,7 @@ class Streams:
         """Wait until a ready stream has a message beyond its cursor; returns those partitions, [] after the block."""
         by_key = {keys.ready_stream(partition).encode(): partition for partition in cursors}
         wanted = {keys.ready_stream(partition): after for partition, after in cursors.items()}
-        answer = await self._blocking.xread(wanted, count=1, block=block_ms)  # type: ignore[arg-type] # str keys are fine
+        answer = await _heed(self._blocking.xread(wanted, count=1, block=block_ms))  # type: ignore[arg-type] # str keys
         return [by_key[key] for key, _ in answer]
 
     async def claim(self, cursors: Mapping[int, str], wallets_max: int, commands_max: int) -> list[Claim]:
@@ -244,8 +245,21 @@ class Streams:
         pipeline = self._redis.pipeline(transaction=False)
         for function, function_keys, args in calls:
             pipeline.execute_command("FCALL", function, len(function_keys), *function_keys, *args)
-        answers: list[Any] = await pipeline.execute(raise_on_error=False)
+        answers: list[Any] = await _heed(pipeline.execute(raise_on_error=False))
         return answers
+
+
+async def _heed(answer: Awaitable[Any]) -> Any:
+    """Await an answer of Redis; raise a cancellation that came meanwhile, if the client let it pass.
+
+    It sends within `asyncio.wait_for`, which before Python 3.12 swallows a cancellation that comes as the last byte
+    leaves: the loop that was to end would go on for ever.
+    """
+    try:
+        return await answer
+    finally:
+        if (task := asyncio.current_task()) and task.cancelling():
+            raise asyncio.CancelledError
 
 
 def _connect(url: str, timeout_seconds: float) -> Redis:
