@@ -10,18 +10,23 @@ import os
 import signal
 import socket
 import sys
+from functools import partial
+from typing import Any
 
 import structlog
 from aiohttp import web
 
 from gateway import keys
 from gateway.app import build
+from gateway.connection import Connection
 from shared import logs
 from shared.errors import Misconfigured, OperatorError
 from shared.process import prepare_database, relax_garbage_collector, run, stop_event
 from shared.settings import GatewaySettings
 
 BACKLOG = 1024  # connections that may wait to be accepted
+# No access log; an idle connection is kept for longer than load balancers keep theirs.
+CONNECTION: dict[str, Any] = {"access_log": None, "keepalive_timeout": 75.0}
 CLOSE_SECONDS = 10.0  # to close connections once the requests are answered
 
 log = structlog.get_logger(__name__)
@@ -36,15 +41,16 @@ async def serve(settings: GatewaySettings, listener: socket.socket, lifeline: in
     if lifeline is not None:
         asyncio.get_running_loop().add_reader(lifeline, _orphaned, lifeline)
     await prepare_database(settings)
-    runner = web.AppRunner(
-        build(settings), access_log=None, shutdown_timeout=settings.drain_seconds, keepalive_timeout=75.0
-    )
+    runner = web.AppRunner(build(settings), shutdown_timeout=settings.drain_seconds)
     await runner.setup()
     try:
-        await web.SockSite(runner, listener, backlog=BACKLOG).start()
+        assert runner.server is not None  # noqa: S101 it was set up
+        accept = partial(Connection, runner.server, loop=asyncio.get_running_loop(), **CONNECTION)
+        server = await asyncio.get_running_loop().create_server(accept, sock=listener, backlog=BACKLOG)
         relax_garbage_collector()
         log.info("serving", host=settings.host, port=listener.getsockname()[1], pid=os.getpid())
         await stop.wait()
+        server.close()
     finally:
         await runner.cleanup()
 

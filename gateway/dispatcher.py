@@ -248,6 +248,8 @@ class Dispatcher:
         """Find the outcomes of old commands in Postgres, and submit again those that Redis no longer has."""
         if not old:
             return
+        # To the end of the line: when there are more old ones than one look takes, each comes to its turn.
+        self._held.update({held.command.id: self._held.pop(held.command.id) for held in old})
         self._decide(await self._find([held.command.id for held in old]))
         by_id = {held.command.id: held for held in old if held.message_id and held.command.id in self._held}
         if not by_id:

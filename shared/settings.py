@@ -27,6 +27,7 @@ class Settings(BaseSettings):
     postgres_host: str = "127.0.0.1"
     postgres_port: Annotated[int, Field(ge=1, le=65535)] = 5432
     redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="may hold a password")
+    redis_cluster: bool = Field(False, description="whether REDIS_URL names a node of a Redis Cluster")
     partition_count: Annotated[int, Field(ge=1, le=4096)] = Field(
         64, description="fixed by the first start: it decides where a wallet's stream is, so all processes must agree"
     )

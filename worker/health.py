@@ -1,5 +1,6 @@
 """Tells from outside whether a worker lives: a file that each heartbeat touches."""
 
+import contextlib
 import sys
 import tempfile
 import time
@@ -30,6 +31,11 @@ class Health:
             if not self._told:
                 log.warning("cannot write the health file", file=str(self._file), error=str(error))
             self._told = True
+
+    def end(self) -> None:
+        """Take the file away: this worker has ended in order."""
+        with contextlib.suppress(OSError):
+            self._file.unlink(missing_ok=True)
 
     def check(self) -> int:
         """Print and return whether there was a heartbeat in the last seconds: 0 yes, 1 no."""

@@ -17,4 +17,6 @@ async def serve() -> None:
     await prepare_database(settings)
     async with open_streams(settings) as streams:
         relax_garbage_collector()
-        await Worker(settings, streams, Health(settings)).run(stop)
+        health = Health(settings)
+        await Worker(settings, streams, health).run(stop)
+        health.end()

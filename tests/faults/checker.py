@@ -7,26 +7,38 @@ The comparison is pure (`violations`), so that it is itself tested against books
 import asyncio
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from enum import Enum
 from typing import Any
+from uuid import UUID
 
 import asyncpg
-from aiohttp import ClientError
+from aiohttp import ClientConnectorError, ClientError
 from redis.asyncio import Redis
 
+from shared.commands import operation_id_of_key
 from shared.settings import Settings
 from tests.service import Answer, Client
 
 DRAIN_SECONDS_MAX = 15.0  # far above any batch: what still waits then is stuck
 
 REJECTIONS = {"insufficient_funds", "balance_limit_exceeded"}
+SENTENCES_MAX = 20  # of a broken promise the first few tell enough
+
+
+class Lost(Enum):
+    """Why a request has no answer; only one that nobody could hear is certain not to be in the books."""
+
+    BROKEN = "the connection broke"
+    LEFT = "the client left before the answer"
+    UNREACHED = "no connection was made"
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One request and what its client was told; `answer` is None when the connection broke."""
+    """One request and what its client was told: `answer`, or None when it was `lost`. Times: seconds of one clock."""
 
     client: str
     wallet_id: str
@@ -34,6 +46,9 @@ class Told:
     units: int
     key: str | None
     answer: Answer | None
+    lost: Lost = Lost.BROKEN
+    sent_at: float = 0.0
+    answered_at: float = 0.0
 
 
 @dataclass
@@ -50,20 +65,30 @@ class Witness:
         amount: str,
         key: str | None = None,
         name: str = "",
+        patience_seconds: float | None = None,
         **headers: str,
     ) -> Answer | None:
-        """Send one operation; None when the connection broke. Requests of one `name` are sent one after another."""
+        """Send one operation; None when it has no answer: the client leaves when its patience ends."""
         if key is not None:
             headers["Idempotency_Key"] = key
+        answer, lost, sent_at = None, Lost.BROKEN, time.monotonic()
         try:
-            answer = await client.operate(wallet_id, operation_type, amount, **headers)
+            async with asyncio.timeout(patience_seconds):
+                answer = await client.operate(wallet_id, operation_type, amount, **headers)
+        except ClientConnectorError:
+            lost = Lost.UNREACHED
         except ClientError:
-            answer = None
+            pass
+        except TimeoutError:
+            if patience_seconds is None:
+                raise
+            lost = Lost.LEFT
         units = int(Decimal(amount) * 100)
-        self.told.append(Told(name, wallet_id, operation_type, units, key, answer))
+        times = (sent_at, time.monotonic())
+        self.told.append(Told(name, wallet_id, operation_type, units, key, answer, lost, *times))
         return answer
 
-    async def deposit(self, client: Client, wallet_id: str, amount: str, **more: str) -> Answer | None:
+    async def deposit(self, client: Client, wallet_id: str, amount: str, **more: Any) -> Answer | None:
         return await self.operate(client, wallet_id, "DEPOSIT", amount, **more)
 
     def statuses(self) -> Counter[int]:
@@ -93,6 +118,7 @@ def violations(told: Sequence[Told], books: Books, left_in_redis: Sequence[str] 
 
 def _wrong_wallets(books: Books) -> Iterable[str]:
     applied = defaultdict(list)
+    balances: dict[str, set[int]] = defaultdict(lambda: {0})  # all that a wallet ever had
     for operation in books.operations.values():
         if operation["status"] == "APPLIED":
             applied[str(operation["wallet_id"])].append(operation)
@@ -103,10 +129,18 @@ def _wrong_wallets(books: Books) -> Iterable[str]:
         balance = 0
         for operation in operations:
             balance += operation["amount"] if operation["type"] == "DEPOSIT" else -operation["amount"]
+            balances[wallet_id].add(balance)
             if balance != operation["balance"] or balance < 0:
                 yield f"wallet {wallet_id}: after seq {operation['seq']} {operation['balance']} instead of {balance}"
         if balance != wallet["balance"]:
             yield f"wallet {wallet_id}: balance {wallet['balance']}, its operations come to {balance}"
+    for operation_id, operation in books.operations.items():
+        if operation["status"] == "APPLIED":
+            continue
+        if operation["balance"] not in balances[str(operation["wallet_id"])]:
+            yield f"operation {operation_id} was refused at {operation['balance']}, which its wallet never had"
+        if operation["reason"] == "insufficient_funds" and operation["amount"] <= operation["balance"]:
+            yield f"operation {operation_id} was refused, but {operation['balance']} covers {operation['amount']}"
 
 
 def _wrong_answer(told: Told, books: Books) -> Iterable[str]:
@@ -154,32 +188,68 @@ def _wrong_doubles(told: Sequence[Told]) -> Iterable[str]:
 
 
 def _wrong_order(told: Sequence[Told]) -> Iterable[str]:
-    last: dict[tuple[str, str], int] = {}
-    seen: set[str] = set()
+    """Find operations that were overtaken: what is sent after another's answer has the higher seq, whoever sent it."""
+    sent_at: dict[tuple[str, str], float] = {}  # the first try of a key may have brought it in
     for each in told:
-        if not each.client or not each.answer or each.answer.status != 200:
+        if each.key is not None:
+            request = (each.wallet_id, each.key)
+            sent_at[request] = min(each.sent_at, sent_at.get(request, each.sent_at))
+    spans: dict[str, dict[int, tuple[float, float]]] = defaultdict(dict)  # per wallet and seq: sent, answered
+    for each in told:
+        if each.answer is None or each.answer.status != 200:
             continue
-        operation = each.answer.body["operation"]
-        if operation["id"] in seen:
-            continue  # a replay tells of an earlier place
-        seen.add(operation["id"])
-        if operation["seq"] <= last.get((each.client, each.wallet_id), 0):
-            yield f"client {each.client} was overtaken by its own later request at seq {operation['seq']}"
-        last[each.client, each.wallet_id] = operation["seq"]
+        sent = each.sent_at if each.key is None else sent_at[each.wallet_id, each.key]
+        seq = each.answer.body["operation"]["seq"]
+        answered_at = min(each.answered_at, spans[each.wallet_id].get(seq, (0, each.answered_at))[1])
+        spans[each.wallet_id][seq] = (sent, answered_at)
+    for wallet_id, by_seq in spans.items():
+        answered_first = sorted(by_seq, key=lambda seq: by_seq[seq][1])
+        highest, done = 0, 0
+        for seq in sorted(by_seq, key=lambda seq: by_seq[seq][0]):
+            while done < len(answered_first) and by_seq[answered_first[done]][1] < by_seq[seq][0]:
+                highest = max(highest, answered_first[done])
+                done += 1
+            if seq < highest:
+                yield f"wallet {wallet_id}: seq {seq} was sent after seq {highest} had been answered"
 
 
 def _unexplained(told: Sequence[Told], books: Books) -> Iterable[str]:
-    """Find operations that no answer speaks of: each must be a request whose connection broke."""
+    """Find operations that no answer speaks of: each must be a request that may have been heard but has no answer."""
     known = {_operation_id(each.answer) for each in told if each.answer}
     wallets = {each.wallet_id for each in told}
-    broken = Counter((each.wallet_id, each.operation_type, each.units) for each in told if each.answer is None)
+    unanswered = [each for each in told if each.answer is None and each.lost is not Lost.UNREACHED]
+    # With a key it is known which operation a request would be; without one, what it would say.
+    by_id = {
+        str(operation_id_of_key(UUID(each.wallet_id), "", each.key)): _what(each)
+        for each in unanswered
+        if each.key is not None
+    }
+    by_what = Counter(_what(each) for each in unanswered if each.key is None)
     for operation_id, operation in books.operations.items():
         what = (str(operation["wallet_id"]), operation["type"], operation["amount"])
-        if operation_id in known or what[0] not in wallets:
+        if operation_id in known or what[0] not in wallets or by_id.get(operation_id) == what:
             continue
-        if broken[what] <= 0:
+        if by_what[what] <= 0:
             yield f"nobody was told of operation {operation_id}: {dict(operation)}"
-        broken[what] -= 1
+        by_what[what] -= 1
+
+
+def _what(told: Told) -> tuple[str, str, int]:
+    return told.wallet_id, told.operation_type, told.units
+
+
+def wrong_statuses(told: Sequence[Told], allowed: Collection[int]) -> list[str]:
+    """Return what clients should not have been told; 0 in `allowed` stands for a broken connection."""
+    found = []
+    for each in told:
+        if each.answer is None:
+            if each.lost is not Lost.LEFT and 0 not in allowed:
+                found.append(f"{each.lost.value} of a {each.operation_type}")
+        elif each.answer.status not in allowed:
+            found.append(f"answered {each.answer.status}: {each.answer.body}")
+        elif each.answer.status in {202, 429, 503} and "Retry-After" not in each.answer.headers:
+            found.append(f"a {each.answer.status} without Retry-After: {each.answer.body}")
+    return found
 
 
 def _operation_id(answer: Answer) -> str:
@@ -204,9 +274,14 @@ def _units(balance: str) -> int:
 
 async def check(witness: Witness, settings: Settings) -> None:
     """Wait until everything accepted is decided, then compare; fails with every violation."""
+    found = await find_violations(witness, settings)
+    assert not found, "\n".join(found[:SENTENCES_MAX])
+
+
+async def find_violations(witness: Witness, settings: Settings) -> list[str]:
+    """Wait until everything accepted is decided, then compare; returns every violation."""
     left = await until_drained(settings)
-    found = violations(witness.told, await read_books(settings), left)
-    assert not found, "\n".join(found)
+    return violations(witness.told, await read_books(settings), left)
 
 
 async def read_books(settings: Settings) -> Books:

@@ -3,15 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
-from tests.faults.checker import Books, Told, violations
+from shared.commands import operation_id_of_key
+from tests.faults.checker import Books, Lost, Told, violations, wrong_statuses
 from tests.service import Answer
 
 WALLET = str(uuid4())
-IDS = [str(uuid4()) for _ in range(4)]
+IDS = [str(operation_id_of_key(UUID(WALLET), "", "k")), *(str(uuid4()) for _ in range(3))]
 
 
 @dataclass
@@ -42,7 +43,8 @@ def row(number: int, type_: str, amount: int, seq: int | None, balance: int) -> 
 
 def applied(number: int, units: int, seq: int, balance: str, key: str | None = None) -> Told:
     body = {"operation": {"id": IDS[number], "seq": seq, "balance": balance, "applied_at": f"t{number}"}}
-    return Told("one client", WALLET, "DEPOSIT", units, key, Answer(200, body, {}))
+    times = (2.0 * number, 2.0 * number + 1.0)  # one after another
+    return Told("one client", WALLET, "DEPOSIT", units, key, Answer(200, body, {}), Lost.BROKEN, *times)
 
 
 @pytest.fixture
@@ -79,7 +81,13 @@ def one_operation_for_two_requests(case: Case) -> None:
 
 
 def overtaken(case: Case) -> None:
-    case.told[1], case.told[3] = case.told[3], case.told[1]
+    # Sent after the third was answered, but in the books before it.
+    case.told[1] = replace(case.told[1], sent_at=6.0, answered_at=7.0)
+
+
+def overtaken_in_spite_of_a_key(case: Case) -> None:
+    case.told[0] = replace(case.told[0], sent_at=6.0, answered_at=7.0)
+    case.told[2] = replace(case.told[2], sent_at=6.0, answered_at=7.0)
 
 
 def nobody_was_told(case: Case) -> None:
@@ -90,6 +98,34 @@ def broken_once_but_applied_twice(case: Case) -> None:
     case.told[1] = replace(case.told[1], answer=None)
     case.operations["again"] = {**row(1, "DEPOSIT", 200, 4, 800), "id": "again"}
     case.wallets[WALLET] |= {"balance": 800, "seq": 4}
+
+
+def nobody_could_hear_it_but_it_was_applied(case: Case) -> None:
+    case.told[1] = replace(case.told[1], answer=None, lost=Lost.UNREACHED)
+
+
+def key_without_an_answer_but_another_operation_was_applied(case: Case) -> None:
+    case.told[1] = replace(case.told[1], answer=None, key="another")
+
+
+def refused_busy_but_applied(case: Case) -> None:
+    busy = Answer(503, {"code": "unavailable"}, {"Retry-After": "1"})
+    case.told[1] = replace(case.told[1], answer=busy)
+
+
+def refused_though_covered(case: Case) -> None:
+    case.operations[IDS[3]]["amount"] = 600
+    case.told[4] = replace(case.told[4], units=600)
+
+
+def refused_at_a_balance_that_never_was(case: Case) -> None:
+    case.operations[IDS[3]]["balance"] = 555
+    refused = {"code": "insufficient_funds", "balance": "5.55", "operation_id": IDS[3]}
+    case.told[4] = replace(case.told[4], answer=Answer(400, refused, {}))
+
+
+def told_of_another_wallet(case: Case) -> None:
+    case.told[1] = replace(case.told[1], wallet_id=str(uuid4()))
 
 
 def accepted_and_never_decided(case: Case) -> None:
@@ -130,6 +166,13 @@ ERRORS = (
     two_operations_for_one_key,
     one_operation_for_two_requests,
     overtaken,
+    overtaken_in_spite_of_a_key,
+    nobody_could_hear_it_but_it_was_applied,
+    key_without_an_answer_but_another_operation_was_applied,
+    refused_busy_but_applied,
+    refused_though_covered,
+    refused_at_a_balance_that_never_was,
+    told_of_another_wallet,
     nobody_was_told,
     broken_once_but_applied_twice,
     accepted_and_never_decided,
@@ -159,3 +202,36 @@ def test_broken_connection__explains_one_operation(case: Case) -> None:
 
 def test_message_left_in_a_stream__is_found(case: Case) -> None:
     assert violations(case.told, Books(case.wallets, case.operations), ["{p00}:ready holds 1 messages"])
+
+
+def test_key_without_an_answer__explains_its_own_operation(case: Case) -> None:
+    case.told[0] = replace(case.told[0], answer=None)
+    case.told[2] = replace(case.told[2], answer=None, lost=Lost.LEFT)
+    assert case.violations() == []
+
+
+def test_client_that_left__may_find_its_operation_applied_or_not(case: Case) -> None:
+    case.told[1] = replace(case.told[1], answer=None, lost=Lost.LEFT)
+    case.told.append(Told("another", WALLET, "DEPOSIT", 777, None, None, Lost.LEFT))
+    assert case.violations() == []
+
+
+def test_status_that_the_fault_does_not_allow__is_found(case: Case) -> None:
+    assert wrong_statuses(case.told, {200, 400}) == []
+    assert len(wrong_statuses(case.told, {200})) == 1
+    case.told.append(Told("", WALLET, "DEPOSIT", 1, None, Answer(503, {}, {"Retry-After": "1"})))
+    assert len(wrong_statuses(case.told, {200, 400})) == 1
+    assert wrong_statuses(case.told, {200, 400, 503}) == []
+
+
+def test_refusal_without_retry_after__is_found(case: Case) -> None:
+    case.told.append(Told("", WALLET, "DEPOSIT", 1, None, Answer(503, {}, {})))
+    assert len(wrong_statuses(case.told, {200, 400, 503})) == 1
+
+
+def test_broken_connection__is_found_where_none_may_break(case: Case) -> None:
+    case.told.append(Told("", WALLET, "DEPOSIT", 1, None, None))
+    assert len(wrong_statuses(case.told, {200, 400})) == 1
+    assert wrong_statuses(case.told, {0, 200, 400}) == []
+    case.told[-1] = replace(case.told[-1], lost=Lost.LEFT)
+    assert wrong_statuses(case.told, {200, 400}) == []

@@ -59,7 +59,7 @@ class Desk:
     async def waiting(self, wallet_id: UUID) -> list[UUID]:
         """Return the operation ids that wait in Redis for a wallet, in order."""
         stream = keys.wallet_stream(keys.partition_of(wallet_id, self.partition_count), wallet_id)
-        return [UUID(fields[b"id"].decode()) for _, fields in await self.streams._redis.xrange(stream)]
+        return [UUID(fields[b"id"].decode()) for _, fields in await self.streams._nodes._first.xrange(stream)]
 
     async def queued(self, command: Command, count: int = 1) -> None:
         """Wait until Redis has a command."""
@@ -369,7 +369,7 @@ async def test_redis_emptied_while_commands_wait__they_are_submitted_again_and_d
     waiting = [desk.start(command) for command in commands]
     await desk.queued(commands[-1])
 
-    await desk.streams._redis.flushdb()
+    await desk.streams._nodes._first.flushdb()
 
     await desk.queued(commands[-1])
     async with working():
@@ -385,7 +385,7 @@ async def test_command_answered_as_pending__survives_the_loss_of_redis(
     with pytest.raises(Pending):
         await desk.submit(command, SHORT)
 
-    await desk.streams._redis.flushdb()
+    await desk.streams._nodes._first.flushdb()
 
     await desk.queued(command)
     async with working():
@@ -501,11 +501,11 @@ async def test_redis_that_is_full__refuses_when_the_wait_is_over_and_nothing_hap
 ) -> None:
     wallet_id = await books.create_wallet()
     async with _open_desk(on_own_redis) as desk:
-        await desk.streams._redis.config_set("maxmemory", "1")
+        await desk.streams._nodes._first.config_set("maxmemory", "1")
         with pytest.raises(Unavailable):
             await desk.submit(deposit(wallet_id, 10), 0.3)
 
-        await desk.streams._redis.config_set("maxmemory", "0")
+        await desk.streams._nodes._first.config_set("maxmemory", "0")
         async with _working(on_own_redis):
             last = await desk.submit(deposit(wallet_id, 1))
     assert last.operation.balance == 1
@@ -517,7 +517,7 @@ async def test_redis_frozen_while_a_command_is_on_its_way__it_counts_as_accepted
     books: BooksAsTheyStand,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("shared.streams.SOCKET_TIMEOUT_SECONDS", 1.5)  # instead of 5: less to wait for
+    monkeypatch.setattr("shared.nodes.SOCKET_TIMEOUT_SECONDS", 1.5)  # instead of 5: less to wait for
     command = deposit(await books.create_wallet())
     async with _open_desk(on_own_redis) as desk:
         await desk.streams.read_replies(desk.dispatcher.reply_key, START, 1)  # connected

@@ -21,6 +21,7 @@ def _no_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 WRONG = [
     (Settings, "POSTGRES_PORT", ("0", "65536", "five", "", "1.5")),
+    (Settings, "REDIS_CLUSTER", ("some",)),
     (Settings, "PARTITION_COUNT", ("0", "-1", "4097", "many")),
     (Settings, "LOG_LEVEL", ("loud", "INFO", "")),
     (Settings, "LOG_FORMAT", ("xml",)),

@@ -1,0 +1,108 @@
+"""The same service on a Redis Cluster of three real nodes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from redis.crc import key_slot
+
+from shared import keys
+from shared.settings import Settings
+from tests.cluster import Cluster
+from tests.service import Client, Service
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    nodes = Cluster(tmp_path_factory.mktemp("cluster"))
+    nodes.start()
+    yield nodes
+    nodes.stop()
+
+
+@pytest.fixture
+async def on_cluster(cluster: Cluster, stores: dict[str, Any], tmp_path: Path) -> AsyncIterator[Service]:
+    """A gateway and two workers over the cluster; nothing is left of earlier tests."""
+    for node in cluster.nodes:
+        cluster.ask(node, "FLUSHALL")
+    settings = Settings(**{**stores, "redis_url": cluster.url})
+    own = replace(Service(settings, tmp_path), environment={"REDIS_CLUSTER": "true"})
+    own.start_gateway()
+    for _ in range(2):
+        own.start_worker()
+    await own.wait_ready()
+    yield own
+    assert set(own.stop()) == {0}
+
+
+@pytest.fixture
+async def client(on_cluster: Service) -> AsyncIterator[Client]:
+    opened = Client(on_cluster.url)
+    yield opened
+    await opened.close()
+
+
+async def test_many_wallets_on_all_nodes__each_has_exact_books(client: Client, cluster: Cluster) -> None:
+    wallets = [await client.create_wallet() for _ in range(40)]
+
+    answers = await asyncio.gather(*(client.deposit(wallet, 1) for wallet in wallets for _ in range(10)))
+
+    assert {answer.status for answer in answers} == {200}
+    assert {await client.balance(wallet) for wallet in wallets} == {"10.00"}
+    assert all(cluster.ask(node, "DBSIZE") > 0 for node in cluster.nodes)
+
+
+async def test_one_wallet_at_once__covered_withdrawals_are_paid_and_no_other(client: Client) -> None:
+    wallet_id = await client.create_wallet()
+    await client.deposit(wallet_id, 1000)
+
+    answers = await asyncio.gather(*(client.withdraw(wallet_id, 100) for _ in range(40)))
+
+    assert sorted(answer.status for answer in answers) == [200] * 10 + [400] * 30
+    again = [await client.withdraw(wallet_id, 1, Idempotency_Key="same") for _ in range(2)]
+    assert [answer.status for answer in again] == [400, 400]
+    assert again[1].headers["Idempotency-Replayed"] == "true"
+
+
+async def test_node_killed_and_started_again_under_load__nothing_is_lost(client: Client, cluster: Cluster) -> None:
+    wallets = [await client.create_wallet() for _ in range(30)]
+    load = [asyncio.create_task(_deposit_steadily(client, wallet)) for wallet in wallets]
+    await asyncio.sleep(0.5)
+
+    cluster.nodes[1].kill()
+    await asyncio.sleep(0.5)
+    await asyncio.to_thread(cluster.nodes[1].start)
+
+    assert await asyncio.gather(*load) == ["20.00"] * len(wallets)
+
+
+async def test_slot_moved_under_load__nothing_is_lost(client: Client, cluster: Cluster) -> None:
+    partition_count = Settings.load().partition_count
+    slots = {p: key_slot(keys.ready_stream(p).encode()) for p in range(partition_count)}
+    third = 16_384 // 3
+    partition = next(p for p, slot in slots.items() if slot < third)
+    wallets = [w for w in [await client.create_wallet() for _ in range(200)] if _partition(w) == partition]
+    load = [asyncio.create_task(_deposit_steadily(client, wallet)) for wallet in wallets]
+    await asyncio.sleep(0.3)
+
+    await asyncio.to_thread(cluster.move_slot, slots[partition], cluster.nodes[0], cluster.nodes[2])
+
+    assert await asyncio.gather(*load) == ["20.00"] * len(wallets)
+    await asyncio.to_thread(cluster.move_slot, slots[partition], cluster.nodes[2], cluster.nodes[0])
+
+
+def _partition(wallet_id: str) -> int:
+    return keys.partition_of(UUID(wallet_id), Settings.load().partition_count)
+
+
+async def _deposit_steadily(client: Client, wallet_id: str) -> str:
+    """Make twenty deposits, one after another; returns the balance that they leave."""
+    for _ in range(20):
+        answer = await client.deposit(wallet_id, 1)
+        assert answer.status == 200, answer
+        await asyncio.sleep(0.05)
+    return await client.balance(wallet_id)

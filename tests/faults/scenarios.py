@@ -1,0 +1,218 @@
+"""The faults that are made under load: one table of what is broken, and what clients may see of it.
+
+An action finds a service under load and leaves it to `field.py` to heal what it broke. It knows nothing of the load.
+Durations are those of the long form; `Pace` cuts them for the short one.
+"""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import asyncpg
+
+from devstack.postgres import Postgres
+from devstack.process import ChildProcess
+from devstack.redis import Redis
+from shared.database import PARTITION_LOCKS
+from tests.faults.crashing_worker import POINTS
+from tests.faults.ground import Ground, ended
+from tests.faults.proxy import Cut, Proxy
+from tests.waiting import until
+
+DECIDED = frozenset({200, 400})
+BROKEN = 0  # stands for a broken connection among the statuses
+SPREAD_SECONDS_MAX = 20.0  # for partitions to find new owners, on a busy machine
+CUT_SECONDS_MAX = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long a form's faults last, of their full length, and how often what takes no time is repeated."""
+
+    factor: float = 1.0
+    rounds: int = 5
+
+    async def pass_seconds(self, seconds: float) -> None:
+        """Let a fault last so long, scaled."""
+        await asyncio.sleep(seconds * self.factor)
+
+
+Action = Callable[[Ground, Pace], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One fault: `statuses` are what clients may see, `stall_seconds_max` how long any of them may wait (long form)."""
+
+    name: str
+    act: Action
+    gateways: int = 1
+    workers: int = 2
+    statuses: frozenset[int] = DECIDED
+    stall_seconds_max: float | None = None
+
+
+# ---- workers --------------------------------------------------------------------------------------------------------
+
+
+def _some_worker(ground: Ground) -> tuple[str, ChildProcess]:
+    name = next(iter(ground.service.workers))
+    return name, ground.service.workers[name]
+
+
+async def _spread(ground: Ground, workers: int) -> None:
+    """Wait until so many workers share the partitions evenly."""
+    settings = ground.settings
+    connection = await asyncpg.connect(
+        host=settings.postgres_host,
+        port=settings.postgres_port,
+        user=settings.postgres_user,
+        database=settings.postgres_db,
+    )
+
+    async def evenly() -> bool:
+        """Every worker holds its share of the partitions."""
+        rows = await connection.fetch(
+            "SELECT count(*) AS held FROM pg_locks WHERE locktype = 'advisory' AND classid = $1 AND granted"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) GROUP BY pid",
+            PARTITION_LOCKS,
+        )
+        share = -(-settings.partition_count // workers)
+        held = [row["held"] for row in rows]
+        return len(held) == workers and sum(held) == settings.partition_count and max(held) <= share
+
+    try:
+        await until(evenly, SPREAD_SECONDS_MAX)
+    finally:
+        await connection.close()
+
+
+async def _stop_worker(ground: Ground, name: str) -> None:
+    """SIGTERM: the worker drains and ends by itself."""
+    code = await asyncio.to_thread(ground.service.workers.pop(name).stop)
+    assert code == 0, f"{name} ended with {code} when told to stop"
+
+
+async def kill_worker(ground: Ground, pace: Pace) -> None:
+    for _ in range(pace.rounds):
+        name, process = _some_worker(ground)
+        await asyncio.to_thread(process.kill)
+        del ground.service.workers[name]
+        await pace.pass_seconds(2)
+        if pace.rounds > 1:
+            await asyncio.to_thread(ground.service.start_worker)
+            await _spread(ground, 2)
+
+
+async def freeze_worker(ground: Ground, pace: Pace) -> None:
+    _, process = _some_worker(ground)
+    process.pause()
+    await pace.pass_seconds(10)
+    process.resume()
+
+
+async def scale(ground: Ground, pace: Pace) -> None:
+    first, _ = _some_worker(ground)
+    for _ in range(3):
+        await asyncio.to_thread(ground.service.start_worker)
+    await _spread(ground, 4)
+    await pace.pass_seconds(2)
+    await asyncio.gather(*(_stop_worker(ground, name) for name in list(ground.service.workers) if name != first))
+    await _spread(ground, 1)
+
+
+async def roll_workers(ground: Ground, pace: Pace) -> None:
+    names = list(ground.service.workers)
+    for name in names:
+        await _stop_worker(ground, name)
+        await asyncio.to_thread(ground.service.start_worker)
+        await _spread(ground, len(names))
+        await pace.pass_seconds(0.5)
+
+
+async def crash_worker(ground: Ground, pace: Pace, point: str) -> None:
+    for _ in range(pace.rounds):
+        await asyncio.to_thread(ground.start_crashing_worker, point)
+        code = await ended(ground.service.workers.pop("crashing"))
+        assert code == -signal.SIGKILL, f"the worker ended with {code} instead of crashing {point}"
+
+
+# ---- stores ---------------------------------------------------------------------------------------------------------
+
+
+async def kill_redis(ground: Ground, pace: Pace, *, empty: bool) -> None:
+    await asyncio.to_thread(ground.redis.kill)
+    await pace.pass_seconds(3)
+    await asyncio.to_thread(ground.redis.restart, empty=empty)
+
+
+async def kill_postgres(ground: Ground, pace: Pace, seconds: float) -> None:
+    await asyncio.to_thread(ground.postgres.kill)
+    await pace.pass_seconds(seconds)
+    await asyncio.to_thread(ground.postgres.start)
+
+
+async def restart_postgres(ground: Ground, pace: Pace) -> None:
+    del pace
+    await asyncio.to_thread(ground.postgres.restart)
+
+
+async def pause_store(ground: Ground, pace: Pace, store: Callable[[Ground], Postgres | Redis]) -> None:
+    await asyncio.to_thread(store(ground).pause)
+    try:
+        await pace.pass_seconds(5)
+    finally:
+        await asyncio.to_thread(store(ground).resume)
+
+
+async def kill_both_stores(ground: Ground, pace: Pace) -> None:
+    ground.redis.process.signal(signal.SIGKILL)
+    ground.postgres.process.signal(signal.SIGKILL)
+    await asyncio.to_thread(ground.redis.kill)
+    await asyncio.to_thread(ground.postgres.kill)
+    await pace.pass_seconds(3)
+    await asyncio.gather(asyncio.to_thread(ground.postgres.start), asyncio.to_thread(ground.redis.start))
+
+
+async def kill_everything(ground: Ground, pace: Pace) -> None:
+    processes = (*ground.service.gateways.values(), *ground.service.workers.values())
+    for process in (ground.redis.process, ground.postgres.process, *processes):
+        process.signal(signal.SIGKILL)
+    for process in (*processes, ground.redis.process, ground.postgres.process):
+        await asyncio.to_thread(process.kill)
+    ground.service.workers.clear()
+    await pace.pass_seconds(3)
+    await ground.heal(1, 2)
+
+
+# ---- gateways and connections ---------------------------------------------------------------------------------------
+
+
+async def kill_gateway(ground: Ground, pace: Pace) -> None:
+    process = list(ground.service.gateways.values())[-1]
+    await asyncio.to_thread(process.kill)
+    await pace.pass_seconds(2)
+
+
+STATEMENTS = 12  # of a settle there are five, with a heartbeat or a survey in between
+CALLS = (b"XREAD", b"wallet_claim", b"wallet_reply", b"wallet_finish")
+
+
+@asynccontextmanager
+async def _workers_through(ground: Ground, variable: str, proxy: Proxy, value: str):  # type: ignore[no-untyped-def]
+    raise NotImplementedError
+    yield
+
+
+def _crashes() -> Iterator[Scenario]:
+    for point in POINTS:
+        name = f"a worker killed {point.replace('_', ' ')}"
+        yield Scenario(name, partial(crash_worker, point=point), workers=1, stall_seconds_max=1.0)
+
+
+SCENARIOS: tuple[Scenario, ...] = (
+    Scenario("SIGKILL one worker", kill_worker, stall_seconds_max=1.0),
+)
