@@ -5,7 +5,7 @@ PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check constraints clean
+.PHONY: help up test faults check constraints clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -20,6 +20,9 @@ up: $(INSTALLED) ## Run the service at http://127.0.0.1:8000 until Ctrl-C (PORT=
 
 test: $(INSTALLED) ## Run every test (ARGS="-k name" for some)
 	@exec $(PYTHON) -m pytest $(ARGS)
+
+faults: $(INSTALLED) ## Break everything under load, one thing after another (some 15 minutes; ARGS="redis-killed" for some)
+	@exec $(PYTHON) -m tests.faults.run $(ARGS)
 
 check: $(INSTALLED) ## Lint, format and types, as CI does
 	$(PYTHON) -m ruff check .

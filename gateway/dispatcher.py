@@ -50,6 +50,8 @@ class _Held:
     since: float
     state: _State = _State.QUEUED
     message_id: str | None = None
+    # Whether the flush will take it; a command that was refused on its way is parked until the next look.
+    in_outbox: bool = False
     waiters: list[asyncio.Future[Reply]] = field(default_factory=list)
     late: list[asyncio.Future[Reply]] = field(default_factory=list)
 
@@ -76,6 +78,7 @@ class Dispatcher:
             task.add_done_callback(_stop_process_when_broken)
         try:
             yield
+            await self._make_safe()
         finally:
             await _end(tasks)
 
@@ -121,15 +124,14 @@ class Dispatcher:
                 self._settings.wallet_queue_max,
                 self._settings.partition_queue_max,
             )
-            again = [held for held, answer in zip(batch, answers, strict=True) if not self._take_answer(held, answer)]
-            if again:
-                self._enqueue(*again, first=True)
-                await asyncio.sleep(RETRY_SECONDS)
+            for held, answer in zip(batch, answers, strict=True):
+                self._take_answer(held, answer)
 
     def _take_outbox(self) -> list[_Held]:
         batch: list[_Held] = []
         while self._outbox and len(batch) < self._settings.flush_commands_max:
             held = self._outbox.popleft()
+            held.in_outbox = False
             if self._held.get(held.command.id) is held:  # not decided or refused meanwhile
                 if held.state is _State.QUEUED:
                     held.state = _State.SENDING
@@ -138,8 +140,8 @@ class Dispatcher:
             self._outbox_filled.clear()
         return batch
 
-    def _take_answer(self, held: _Held, answer: str | Submission) -> bool:
-        """Note what became of a submit; returns whether that is the end of it (else it is sent again)."""
+    def _take_answer(self, held: _Held, answer: str | Submission) -> None:
+        """Note what became of a submit. What was neither accepted nor refused is parked: the look sends it again."""
         if isinstance(answer, str):
             held.state, held.message_id = _State.SUBMITTED, answer
         elif answer is Submission.UNKNOWN:
@@ -150,11 +152,9 @@ class Dispatcher:
             refusal = _refusal(held, answer)
             if refusal:
                 self._refuse(held, refusal)
-                return True
         late, held.late = held.late, []
         for waiter in late:
             self._stop_waiting(held, waiter)
-        return isinstance(answer, str)
 
     async def _until_redis_answers(self) -> None:
         while self._redis_away:
@@ -174,11 +174,10 @@ class Dispatcher:
             log.warning("redis is away", doing=doing, held=len(self._held))
         self._redis_away = True
 
-    def _enqueue(self, *commands: _Held, first: bool = False) -> None:
-        if first:
-            self._outbox.extendleft(reversed(commands))
-        else:
-            self._outbox.extend(commands)
+    def _enqueue(self, *commands: _Held) -> None:
+        for held in commands:
+            held.in_outbox = True
+        self._outbox.extend(commands)
         self._outbox_filled.set()
 
     # ---- the end of a wait --------------------------------------------------------------------------------------
@@ -188,8 +187,8 @@ class Dispatcher:
             return
         if held.state is _State.SUBMITTED:
             _fail(waiter, Pending(held.command))
-        elif self._redis_away and held.state is _State.QUEUED:
-            self._refuse(held, Unavailable("The operations queue does not answer."))
+        elif held.state is _State.QUEUED and (self._redis_away or not held.in_outbox):
+            self._refuse(held, Unavailable("The operations queue does not take the operation at the moment."))
         else:
             # It is on its way at this moment: the answer says whether it was accepted.
             held.late.append(waiter)
@@ -232,6 +231,8 @@ class Dispatcher:
             loop = asyncio.get_running_loop()
             everything = self._look_now.is_set()
             self._look_now.clear()
+            # Parked ones first: to submit again is always safe, and needs no Postgres.
+            self._enqueue(*(h for h in self._held.values() if _is_parked(h)))
             before = loop.time() - (0 if everything else LOOK_AFTER_SECONDS)
             old = islice(
                 (h for h in self._held.values() if h.state is _State.SUBMITTED and h.since <= before), LOOK_MAX
@@ -267,6 +268,17 @@ class Dispatcher:
                 held.message_id = None
             self._enqueue(*lost)
 
+    async def _make_safe(self) -> None:
+        """Before the end, wait until Redis has every command that was accepted: whoever got a 202 relies on it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.drain_seconds):
+                while any(held.message_id is None for held in self._held.values()):
+                    self._look_now.set()
+                    await asyncio.sleep(RETRY_SECONDS)
+        lost = [str(held.command.id) for held in self._held.values() if held.message_id is None]
+        if lost:
+            log.error("ended with commands that Redis may not have", operations=lost[:100], count=len(lost))
+
 
 async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
     """Cancel tasks until they have ended: a client library may take one cancellation for a time-out of its own."""
@@ -281,6 +293,10 @@ def _stop_process_when_broken(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()):
         log.critical("the dispatcher is broken", error=repr(error), exc_info=error)
         signal.raise_signal(signal.SIGTERM)
+
+
+def _is_parked(held: _Held) -> bool:
+    return held.message_id is None and not held.in_outbox and held.state is not _State.SENDING
 
 
 def _refusal(held: _Held, answer: Submission) -> Refused | None:

@@ -54,8 +54,9 @@ class Batch:
         """Return the dead letters of the commands that the database refused."""
         return [
             DeadLetter(claim, message_id, Reason.REFUSED_BY_DATABASE)
-            for (claim, message_id), reply in zip(self.sources, replies, strict=True)
-            if reply.operation.reason is Reason.REFUSED_BY_DATABASE
+            for (claim, message_id), command, reply in zip(self.sources, self.commands, replies, strict=True)
+            # Not for a client's retry of it, whose message is another one: that is only answered.
+            if reply.operation.reason is Reason.REFUSED_BY_DATABASE and not reply.operation.replays(command)
         ]
 
     def by_reply_key(self, replies: Sequence[Reply]) -> dict[str, list[Reply]]:

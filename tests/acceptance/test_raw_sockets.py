@@ -111,6 +111,17 @@ async def test_body_not_in_the_coding_it_claims__400(
         assert await statuses(reader, 1) == [400]
 
 
+@pytest.mark.parametrize("coding", [b"gzip", b"foo"])
+async def test_body_in_a_coding__415_and_nothing_happens(client: Client, service: Service, coding: bytes) -> None:
+    wallet_id = await client.create_wallet()
+    body = b'{"operation_type": "DEPOSIT", "amount": 1}'
+    async with connection(service) as (reader, writer):
+        coded = gzip.compress(body) if coding == b"gzip" else body
+        writer.write(operation(wallet_id, b"Content-Encoding: " + coding, body=coded))
+        assert await statuses(reader, 1) == [415]
+    assert await client.balance(wallet_id) == "0.00"
+
+
 async def test_body_that_unpacks_to_megabytes__413(client: Client, service: Service) -> None:
     bomb = gzip.compress(b" " * 50_000_000)
     assert len(bomb) < 65_536

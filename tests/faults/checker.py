@@ -25,6 +25,7 @@ from tests.service import Answer, Client
 DRAIN_SECONDS_MAX = 15.0  # far above any batch: what still waits then is stuck
 
 REJECTIONS = {"insufficient_funds", "balance_limit_exceeded"}
+DO_NOT_WAIT = "wait=0"
 SENTENCES_MAX = 20  # of a broken promise the first few tell enough
 
 
@@ -49,6 +50,7 @@ class Told:
     lost: Lost = Lost.BROKEN
     sent_at: float = 0.0
     answered_at: float = 0.0
+    waits: bool = True  # whether the outcome was wanted; if not, a 202 is, and a 503 while Redis is away
 
 
 @dataclass
@@ -84,8 +86,8 @@ class Witness:
                 raise
             lost = Lost.LEFT
         units = int(Decimal(amount) * 100)
-        times = (sent_at, time.monotonic())
-        self.told.append(Told(name, wallet_id, operation_type, units, key, answer, lost, *times))
+        rest = (lost, sent_at, time.monotonic(), headers.get("prefer") != DO_NOT_WAIT)
+        self.told.append(Told(name, wallet_id, operation_type, units, key, answer, *rest))
         return answer
 
     async def deposit(self, client: Client, wallet_id: str, amount: str, **more: Any) -> Answer | None:
@@ -110,7 +112,7 @@ def violations(told: Sequence[Told], books: Books, left_in_redis: Sequence[str] 
         *_wrong_wallets(books),
         *(sentence for each in told for sentence in _wrong_answer(each, books)),
         *_wrong_doubles(told),
-        *_wrong_order(told),
+        *_wrong_order(told, books),
         *_unexplained(told, books),
         *(f"left in Redis: {what}" for what in left_in_redis),
     ]
@@ -187,8 +189,11 @@ def _wrong_doubles(told: Sequence[Told]) -> Iterable[str]:
             yield f"the key {key} on wallet {wallet_id} made {len(ids)} operations: {ids}"
 
 
-def _wrong_order(told: Sequence[Told]) -> Iterable[str]:
-    """Find operations that were overtaken: what is sent after another's answer has the higher seq, whoever sent it."""
+def _wrong_order(told: Sequence[Told], books: Books) -> Iterable[str]:
+    """Find operations that were overtaken: what is sent after another's answer has the higher seq, whoever sent it.
+
+    A 202 is an answer, too: its operation has its place from then on.
+    """
     sent_at: dict[tuple[str, str], float] = {}  # the first try of a key may have brought it in
     for each in told:
         if each.key is not None:
@@ -196,10 +201,12 @@ def _wrong_order(told: Sequence[Told]) -> Iterable[str]:
             sent_at[request] = min(each.sent_at, sent_at.get(request, each.sent_at))
     spans: dict[str, dict[int, tuple[float, float]]] = defaultdict(dict)  # per wallet and seq: sent, answered
     for each in told:
-        if each.answer is None or each.answer.status != 200:
+        if each.answer is None or each.answer.status not in {200, 202}:
+            continue
+        operation = books.operations.get(_operation_id(each.answer), {})
+        if not (seq := operation.get("seq")):
             continue
         sent = each.sent_at if each.key is None else sent_at[each.wallet_id, each.key]
-        seq = each.answer.body["operation"]["seq"]
         answered_at = min(each.answered_at, spans[each.wallet_id].get(seq, (0, each.answered_at))[1])
         spans[each.wallet_id][seq] = (sent, answered_at)
     for wallet_id, by_seq in spans.items():
@@ -245,7 +252,7 @@ def wrong_statuses(told: Sequence[Told], allowed: Collection[int]) -> list[str]:
         if each.answer is None:
             if each.lost is not Lost.LEFT and 0 not in allowed:
                 found.append(f"{each.lost.value} of a {each.operation_type}")
-        elif each.answer.status not in allowed:
+        elif each.answer.status not in allowed and (each.waits or each.answer.status not in {202, 503}):
             found.append(f"answered {each.answer.status}: {each.answer.body}")
         elif each.answer.status in {202, 429, 503} and "Retry-After" not in each.answer.headers:
             found.append(f"a {each.answer.status} without Retry-After: {each.answer.body}")

@@ -56,6 +56,30 @@ class Ground:
         await self.service.wait_ready("/healthz" if worker is None else "/readyz")
         return self.client()
 
+    async def heal(self, gateways: int, workers: int) -> None:
+        """Make everything whole that was killed, frozen or added, until so many gateways and workers are ready."""
+        service = self.service
+        for store in (self.postgres, self.redis):
+            await asyncio.to_thread(store.resume)
+            await asyncio.to_thread(store.start)
+        for process in service.workers.values():
+            process.resume()
+        for name in [name for name, process in service.workers.items() if not process.is_alive]:
+            del service.workers[name]
+        for name in list(service.workers)[workers:]:
+            await asyncio.to_thread(service.workers.pop(name).stop)
+        for _ in range(workers - len(service.workers)):
+            await asyncio.to_thread(service.start_worker)
+        for name in list(service.gateways)[gateways:]:
+            await asyncio.to_thread(service.gateways.pop(name).stop)
+            del service.urls[name]
+        for name, process in list(service.gateways.items()):
+            if not process.is_alive:  # at its old address: its clients come back to it
+                await asyncio.to_thread(service.start_gateway, name, int(service.urls[name].rpartition(":")[2]))
+        for _ in range(gateways - len(service.gateways)):
+            await asyncio.to_thread(service.start_gateway)
+        await service.wait_ready()
+
     async def until_queued(self, wallet_id: str, messages: int) -> None:
         """Wait until so many messages wait in a wallet's stream."""
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from tests.faults.checker import Witness
+from tests.faults.checker import DO_NOT_WAIT, Witness
 from tests.service import Answer, Client
 
 WALLETS_AT_ONCE = 50  # creations under way at a time
@@ -31,9 +31,10 @@ class Shape:
     deposit_share: float = 0.5
     deposit_units_max: int = 10_000
     # More than deposits bring in: the difference is refused.
-    withdrawal_units_max: int = 24_000
+    withdrawal_units_max: int = 32_000
     key_share: float = 1 / 3
     twice_at_once_share: float = 0.2  # of those with a key
+    unwaiting_share: float = 0.05  # that want a 202 at once and look no further
     leaving_share: float = 0.04
     leaving_seconds_max: float = 0.01
     pause_seconds: float = 0.03  # between two operations of a client, on average
@@ -49,6 +50,7 @@ class _Plan:
     amount: str
     key: str | None
     is_sent_twice: bool
+    prefer: str | None
     patience_seconds: float | None
 
 
@@ -59,7 +61,7 @@ class Load:
     witness: Witness
     urls: list[str]
     shape: Shape
-    name: str
+    seed: str
     prefer: str | None = None  # what requests say in `Prefer`
     hot: list[str] = field(default_factory=list)
     cold: list[str] = field(default_factory=list)
@@ -98,14 +100,14 @@ class Load:
         self.hot, self.cold = wallets[: self.shape.hot_wallets], wallets[self.shape.hot_wallets :]
 
     async def _work(self, number: int) -> None:
-        chance = random.Random(f"{self.name}-{number}")
+        chance = random.Random(f"{self.seed}-{number}")
         name = f"client-{number}"
         turns = itertools.count(number)
         while not self._stop.is_set() and len(self.witness.told) < self.shape.operations_max:
-            await self._carry_out(name, self._plan(chance, f"{self.name}-{number}"), turns)
+            await self._carry_out(name, self._plan(chance), turns)
             await asyncio.sleep(chance.expovariate(1 / self.shape.pause_seconds))
 
-    def _plan(self, chance: random.Random, prefix: str) -> _Plan:
+    def _plan(self, chance: random.Random) -> _Plan:
         shape = self.shape
         is_deposit = chance.random() < shape.deposit_share
         units = chance.randint(1, shape.deposit_units_max if is_deposit else shape.withdrawal_units_max)
@@ -114,8 +116,9 @@ class Load:
             wallet_id=chance.choice(self.hot if chance.random() < shape.hot_share else self.cold),
             operation_type="DEPOSIT" if is_deposit else "WITHDRAW",
             amount=f"{units // 100}.{units % 100:02d}",
-            key=f"{prefix}-{chance.getrandbits(64):x}" if has_key else None,
+            key=f"{chance.getrandbits(128):032x}" if has_key else None,
             is_sent_twice=has_key and chance.random() < shape.twice_at_once_share,
+            prefer=DO_NOT_WAIT if chance.random() < shape.unwaiting_share else self.prefer,
             patience_seconds=(
                 chance.uniform(0, shape.leaving_seconds_max) if chance.random() < shape.leaving_share else None
             ),
@@ -139,7 +142,7 @@ class Load:
             answer = await self._try(name, plan, turn)
 
     async def _try(self, name: str, plan: _Plan, turn: int, patience_seconds: float | None = None) -> Answer | None:
-        headers: Mapping[str, str] = {"Prefer": self.prefer} if self.prefer else {}
+        headers: Mapping[str, str] = {"prefer": plan.prefer} if plan.prefer else {}
         return await self.witness.operate(
             self._clients[turn % len(self._clients)],
             plan.wallet_id,

@@ -1,12 +1,12 @@
 """The faults that are made under load: one table of what is broken, and what clients may see of it.
 
-An action finds a service under load and leaves it to `field.py` to heal what it broke. It knows nothing of the load.
+An action finds a service under load and leaves it to `trial.py` to heal what it broke. It knows nothing of the load.
 Durations are those of the long form; `Pace` cuts them for the short one.
 """
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +24,7 @@ from tests.waiting import until
 
 DECIDED = frozenset({200, 400})
 BROKEN = 0  # stands for a broken connection among the statuses
+CALLS = (b"XREAD", b"wallet_claim", b"wallet_reply", b"wallet_finish")
 SPREAD_SECONDS_MAX = 20.0  # for partitions to find new owners, on a busy machine
 CUT_SECONDS_MAX = 10.0
 
@@ -34,6 +35,7 @@ class Pace:
 
     factor: float = 1.0
     rounds: int = 5
+    statements: int = 12  # at which a connection is cut: of a settle there are five, beats and surveys in between
 
     async def pass_seconds(self, seconds: float) -> None:
         """Let a fault last so long, scaled."""
@@ -47,12 +49,15 @@ Action = Callable[[Ground, Pace], Awaitable[None]]
 class Scenario:
     """One fault: `statuses` are what clients may see, `stall_seconds_max` how long any of them may wait (long form)."""
 
-    name: str
+    id: str
+    title: str
     act: Action
     gateways: int = 1
     workers: int = 2
     statuses: frozenset[int] = DECIDED
     stall_seconds_max: float | None = None
+    # A Redis that forgets may let a later operation pass one that was answered with a 202: only the sum is promised.
+    keeps_order_of_202s: bool = True
 
 
 # ---- workers --------------------------------------------------------------------------------------------------------
@@ -138,6 +143,9 @@ async def crash_worker(ground: Ground, pace: Pace, point: str) -> None:
         await asyncio.to_thread(ground.start_crashing_worker, point)
         code = await ended(ground.service.workers.pop("crashing"))
         assert code == -signal.SIGKILL, f"the worker ended with {code} instead of crashing {point}"
+        # One failure at a time: the next newcomer must not take, and crash over, what this one left behind.
+        await _spread(ground, 1)
+        await pace.pass_seconds(1)
 
 
 # ---- stores ---------------------------------------------------------------------------------------------------------
@@ -197,22 +205,89 @@ async def kill_gateway(ground: Ground, pace: Pace) -> None:
     await pace.pass_seconds(2)
 
 
-STATEMENTS = 12  # of a settle there are five, with a heartbeat or a survey in between
-CALLS = (b"XREAD", b"wallet_claim", b"wallet_reply", b"wallet_finish")
+async def cut_to_postgres(ground: Ground, pace: Pace) -> None:
+    async with _through_a_proxy(ground, ground.postgres, lambda proxy: {"POSTGRES_PORT": str(proxy.port)}) as proxy:
+        for nth in range(1, pace.statements + 1):
+            for when in Cut:
+                await _cut(proxy, b"", when, nth)
+
+
+async def cut_to_redis(ground: Ground, pace: Pace) -> None:
+    async with _through_a_proxy(ground, ground.redis, lambda proxy: {"REDIS_URL": proxy.redis_url}) as proxy:
+        for _ in range(pace.rounds):
+            for word in CALLS:
+                for when in Cut:
+                    await _cut(proxy, word, when, 1)
 
 
 @asynccontextmanager
-async def _workers_through(ground: Ground, variable: str, proxy: Proxy, value: str):  # type: ignore[no-untyped-def]
-    raise NotImplementedError
-    yield
+async def _through_a_proxy(
+    ground: Ground, store: Postgres | Redis, environment: Callable[[Proxy], dict[str, str]]
+) -> AsyncIterator[Proxy]:
+    """Replace all workers by one that reaches a store through a proxy; leaving replaces it again."""
+    async with Proxy(store.host, store.port).running() as proxy:
+        direct = list(ground.service.workers)
+        await asyncio.to_thread(ground.service.start_worker, "proxied", "worker", **environment(proxy))
+        await _spread(ground, len(direct) + 1)
+        for name in direct:
+            await _stop_worker(ground, name)
+        yield proxy
+        await asyncio.to_thread(ground.service.start_worker)
+        await _spread(ground, 2)
+        await _stop_worker(ground, "proxied")
 
 
-def _crashes() -> Iterator[Scenario]:
-    for point in POINTS:
-        name = f"a worker killed {point.replace('_', ' ')}"
-        yield Scenario(name, partial(crash_worker, point=point), workers=1, stall_seconds_max=1.0)
+async def _cut(proxy: Proxy, word: bytes, when: Cut, nth: int) -> None:
+    proxy.cut_at(word, when, nth)
+    async with asyncio.timeout(CUT_SECONDS_MAX):
+        await proxy.fired.wait()
 
+
+# ---- the table ------------------------------------------------------------------------------------------------------
+
+AWAY = DECIDED | {202, 429, 503}
 
 SCENARIOS: tuple[Scenario, ...] = (
-    Scenario("SIGKILL one worker", kill_worker, stall_seconds_max=1.0),
+    Scenario("worker-killed", "SIGKILL one worker", kill_worker, stall_seconds_max=1.0),
+    Scenario("worker-frozen", "SIGSTOP one worker for 10 s, then SIGCONT", freeze_worker, stall_seconds_max=3.0),
+    Scenario("workers-scaled", "SIGTERM: scale 1 → 4 → 1", scale, workers=1, stall_seconds_max=1.0),
+    Scenario("workers-rolled", "rolling restart of all workers", roll_workers, workers=3, stall_seconds_max=1.0),
+    *(
+        Scenario(
+            f"worker-crashes-{point.replace('_', '-')}",
+            f"a worker killed {point.replace('_', ' ')}",
+            partial(crash_worker, point=point),
+            workers=1,
+            stall_seconds_max=1.0,
+        )
+        for point in POINTS
+    ),
+    Scenario("redis-killed", "SIGKILL Valkey, back after 3 s with its AOF", partial(kill_redis, empty=False)),
+    Scenario(
+        "redis-emptied",
+        "SIGKILL Valkey, back after 3 s empty",
+        partial(kill_redis, empty=True),
+        keeps_order_of_202s=False,
+    ),
+    Scenario(
+        "redis-paused", "Valkey paused (SIGSTOP) for 5 s", partial(pause_store, store=lambda ground: ground.redis)
+    ),
+    Scenario("postgres-killed", "SIGKILL Postgres, back after 3 s", partial(kill_postgres, seconds=3)),
+    Scenario("postgres-restarted", "Postgres restarted (fast)", restart_postgres),
+    Scenario(
+        "postgres-paused",
+        "Postgres paused (SIGSTOP) for 5 s",
+        partial(pause_store, store=lambda ground: ground.postgres),
+    ),
+    Scenario("postgres-away", "Postgres away for 30 s", partial(kill_postgres, seconds=30), statuses=AWAY),
+    Scenario("gateway-killed", "SIGKILL one of two gateways", kill_gateway, gateways=2, statuses=DECIDED | {BROKEN}),
+    Scenario("postgres-cut", "worker ↔ Postgres cut at every statement in turn", cut_to_postgres, workers=1),
+    Scenario("redis-cut", "worker ↔ Redis cut at every call in turn", cut_to_redis, workers=1),
+    Scenario("stores-killed", "both stores killed at once, back after 3 s", kill_both_stores),
+    Scenario(
+        "everything-killed",
+        "everything killed at once, started again after 3 s",
+        kill_everything,
+        statuses=DECIDED | {BROKEN},
+    ),
 )

@@ -85,6 +85,11 @@ def overtaken(case: Case) -> None:
     case.told[1] = replace(case.told[1], sent_at=6.0, answered_at=7.0)
 
 
+def overtaken_after_a_202(case: Case) -> None:
+    accepted = Answer(202, {"operation": {"id": IDS[2]}}, {"Retry-After": "1"})
+    case.told[3] = replace(case.told[3], answer=accepted, sent_at=0.0, answered_at=1.0)
+
+
 def overtaken_in_spite_of_a_key(case: Case) -> None:
     case.told[0] = replace(case.told[0], sent_at=6.0, answered_at=7.0)
     case.told[2] = replace(case.told[2], sent_at=6.0, answered_at=7.0)
@@ -166,6 +171,7 @@ ERRORS = (
     two_operations_for_one_key,
     one_operation_for_two_requests,
     overtaken,
+    overtaken_after_a_202,
     overtaken_in_spite_of_a_key,
     nobody_could_hear_it_but_it_was_applied,
     key_without_an_answer_but_another_operation_was_applied,
@@ -235,3 +241,12 @@ def test_broken_connection__is_found_where_none_may_break(case: Case) -> None:
     assert wrong_statuses(case.told, {0, 200, 400}) == []
     case.told[-1] = replace(case.told[-1], lost=Lost.LEFT)
     assert wrong_statuses(case.told, {200, 400}) == []
+
+
+def test_202__is_for_those_who_do_not_wait_or_where_the_fault_allows_it(case: Case) -> None:
+    accepted = Answer(202, {"operation": {"id": IDS[1]}}, {"Retry-After": "1"})
+    case.told[1] = replace(case.told[1], answer=accepted)
+    assert len(wrong_statuses(case.told, {200, 400})) == 1
+    case.told[1] = replace(case.told[1], waits=False)
+    assert wrong_statuses(case.told, {200, 400}) == []
+    assert case.violations() == []

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import signal
 from pathlib import Path
 from uuid import uuid4
 
@@ -9,7 +10,7 @@ import pytest
 
 from shared import keys
 from shared.streams import Streams
-from tests.faults.ground import Ground, assert_applied, start, until_balance
+from tests.faults.ground import Ground, assert_applied, ended, start, until_balance
 from tests.faults.proxy import Cut, Proxy
 from tests.waiting import until
 
@@ -190,4 +191,24 @@ async def test_message_damaged_on_its_way__its_client_is_told_and_nothing_is_app
     assert await client.balance(wallet_id) == "0.00"
     assert await ground.redis_client.xlen(dead) == 1
     await ground.redis_client.delete(dead)
+    await ground.check_books()
+
+
+async def test_redis_frozen_and_killed_and_the_gateway_told_to_stop__what_got_a_202_is_decided(ground: Ground) -> None:
+    client = await ground.ready_with(worker={})
+    wallet_id = await client.create_wallet()
+    ground.redis.pause()
+    key = {"key": "kept", "prefer": "wait=1"}
+    answer = await ground.witness.deposit(client, wallet_id, "1.00", **key)
+    assert answer is not None
+    assert answer.status == 202
+    ground.redis.kill()  # nothing of the command ever reached it
+
+    gateway = ground.service.gateways["gateway"]
+    gateway.signal(signal.SIGTERM)
+    ground.redis.start()
+
+    assert await ended(gateway) == 0
+    await ground.heal(gateways=1, workers=1)
+    await until_balance(ground.client(), wallet_id, "1.00")
     await ground.check_books()

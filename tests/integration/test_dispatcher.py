@@ -283,6 +283,37 @@ async def test_full_wallet__refused_at_once_and_nothing_happens(
             assert (await desk.submit(refused)).operation.balance == 11
 
 
+async def test_accepted_commands_that_redis_lost_and_refuses_now__hold_up_nobody_else(
+    stores: dict[str, Any], books: BooksAsTheyStand, working: Working
+) -> None:
+    wallet_id, other = await books.create_wallet(), await books.create_wallet()
+    lost = [deposit(wallet_id, 1) for _ in range(5)]
+    async with _open_desk(stores, wallet_queue_max=5, flush_commands_max=2) as desk, _open_desk(stores) as next_desk:
+        for command in lost:
+            with pytest.raises(Pending):
+                await desk.submit(command, SHORT)
+        await desk.streams._nodes._first.flushdb()
+        taken = [next_desk.start(deposit(wallet_id, 1)) for _ in range(5)]
+        await until(lambda: _waits(desk, wallet_id, 5))
+        desk.dispatcher._look_now.set()
+        await until(lambda: _are_parked(desk, lost))
+
+        async with working():
+            assert (await desk.submit(deposit(other, 7))).operation.balance == 7
+            await asyncio.gather(*taken)
+            for command in lost:
+                await desk.decided(command)
+    assert await books.balance(wallet_id) == 10
+
+
+async def _waits(desk: Desk, wallet_id: UUID, count: int) -> bool:
+    return len(await desk.waiting(wallet_id)) == count
+
+
+async def _are_parked(desk: Desk, commands: list[Command]) -> bool:
+    return all(desk.dispatcher._held[command.id].message_id is None for command in commands)
+
+
 async def test_full_partition__refused_at_once_and_nothing_happens(
     stores: dict[str, Any], books: BooksAsTheyStand
 ) -> None:
