@@ -209,7 +209,7 @@ async def cut_to_postgres(ground: Ground, pace: Pace) -> None:
     async with _through_a_proxy(ground, ground.postgres, lambda proxy: {"POSTGRES_PORT": str(proxy.port)}) as proxy:
         for nth in range(1, pace.statements + 1):
             for when in Cut:
-                await _cut(proxy, b"", when, nth)
+                await _cut(ground, pace, proxy, b"", when, nth)
 
 
 async def cut_to_redis(ground: Ground, pace: Pace) -> None:
@@ -217,7 +217,7 @@ async def cut_to_redis(ground: Ground, pace: Pace) -> None:
         for _ in range(pace.rounds):
             for word in CALLS:
                 for when in Cut:
-                    await _cut(proxy, word, when, 1)
+                    await _cut(ground, pace, proxy, word, when, 1)
 
 
 @asynccontextmanager
@@ -237,7 +237,10 @@ async def _through_a_proxy(
         await _stop_worker(ground, "proxied")
 
 
-async def _cut(proxy: Proxy, word: bytes, when: Cut, nth: int) -> None:
+async def _cut(ground: Ground, pace: Pace, proxy: Proxy, word: bytes, when: Cut, nth: int) -> None:
+    # It counts from a session that serves: else all that is ever cut is the making of the next one.
+    await _spread(ground, 1)
+    await pace.pass_seconds(0.5)
     proxy.cut_at(word, when, nth)
     async with asyncio.timeout(CUT_SECONDS_MAX):
         await proxy.fired.wait()

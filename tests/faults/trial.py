@@ -34,7 +34,7 @@ class Form:
 LONG = Form(Pace(), Shape(), seconds_before=3.0, seconds_after=5.0)
 SHORT = Form(
     Pace(factor=0.1, rounds=1, statements=5),
-    Shape(clients=24, cold_wallets=60, pause_seconds=0.02),
+    Shape(clients=24, cold_wallets=60, unwaiting_share=0.15, pause_seconds=0.02),
     seconds_before=0.3,
     seconds_after=0.4,
     prefer_where_202="wait=1",
