@@ -21,7 +21,7 @@ up: $(INSTALLED) ## Run the service at http://127.0.0.1:8000 until Ctrl-C (PORT=
 test: $(INSTALLED) ## Run every test (ARGS="-k name" for some)
 	@exec $(PYTHON) -m pytest $(ARGS)
 
-faults: $(INSTALLED) ## Break everything under load, one thing after another (some 15 minutes; ARGS="redis-killed" for some)
+faults: $(INSTALLED) ## Break everything under load, one thing after another (some 6 minutes; ARGS="redis-killed" for some)
 	@exec $(PYTHON) -m tests.faults.run $(ARGS)
 
 check: $(INSTALLED) ## Lint, format and types, as CI does

@@ -14,6 +14,17 @@ REQUEST_ID = "request_id"
 log = structlog.get_logger(__name__)
 
 
+async def expect(request: web.Request) -> web.StreamResponse | None:
+    """Answer `Expect` (RFC 9110, 10.1.1), which aiohttp asks about before any middleware."""
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer itself is still to come
+        return None
+    response = problems.of_http_error(web.HTTPExpectationFailed(), request)
+    response.headers["X-Request-ID"] = requests.request_id(request) or secrets.token_hex(16)
+    return response
+
+
 @web.middleware
 async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request an id, answer it, and turn whatever is raised into a problem document."""

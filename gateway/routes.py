@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from gateway import handlers, pages
 from gateway.access import Scope
 from gateway.handlers import Handler
+from gateway.middleware import expect
 from gateway.parameters import (
     CURSOR,
     IDEMPOTENCY_KEY,
@@ -199,6 +200,6 @@ def add_routes(app: web.Application, openapi: Handler) -> None:
         pattern = path.replace("}", ":[^/]+}")
         for spelling in (pattern, f"{pattern}/"):
             if method == "GET":
-                app.router.add_get(spelling, handler)
+                app.router.add_get(spelling, handler, expect_handler=expect)
             else:
-                app.router.add_route(method, spelling, handler)
+                app.router.add_route(method, spelling, handler, expect_handler=expect)

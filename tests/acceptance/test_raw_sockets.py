@@ -175,3 +175,13 @@ async def test_client_gone_while_it_waits__its_operation_is_applied_once(client:
             await writer.drain()
     assert (await client.deposit(wallet_id, 1, Idempotency_Key="same")).body["balance"] == "1.00"
     assert await client.balance(wallet_id) == "1.00"
+
+
+async def test_expectation_that_nobody_can_meet__a_problem_with_a_request_id(client: Client) -> None:
+    path = f"/api/v1/wallets/{await client.create_wallet()}"
+
+    refused = await client.get(path, Expect="banana")
+
+    assert (refused.status, refused.code) == (400, "bad_request")
+    assert refused.headers["X-Request-ID"]
+    assert (await client.get(path, Expect="100-continue")).status == 200
