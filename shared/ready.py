@@ -11,6 +11,7 @@ from typing import Protocol
 import structlog
 
 from shared import keys
+from shared.messages import START
 from shared.nodes import Nodes, RedisError
 
 CLUSTER_BLOCK_MS = 500  # a cursor that was set back is seen this soon; each partition costs two reads a second
@@ -49,11 +50,18 @@ class ClusterReader:
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
         self._reads: dict[int, asyncio.Task[bool]] = {}
+        self._afters: dict[int, str] = {}
 
     async def wait(self, cursors: Mapping[int, str], block_ms: int) -> list[int]:
+        rewound = []
         for partition, after in cursors.items():
             if partition not in self._reads:
                 self._reads[partition] = asyncio.create_task(self._has_more(partition, after))
+            elif after == START != self._afters[partition]:
+                rewound.append(partition)  # its read goes on beyond what may be there to be claimed again
+            self._afters[partition] = after
+        if rewound:
+            return rewound
         await asyncio.wait(self._reads.values(), timeout=block_ms / 1000, return_when=asyncio.FIRST_COMPLETED)
         done = [partition for partition, read in self._reads.items() if read.done()]
         more = [partition for partition in done if self._reads.pop(partition).result()]

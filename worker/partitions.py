@@ -72,6 +72,11 @@ class Partitions:
         """Whether some partition waits to be given back."""
         return any(partition.retiring for partition in self._owned.values())
 
+    @property
+    def has_passed_over(self) -> bool:
+        """Whether a wallet is ready that is still under way: no new message will announce it again."""
+        return any(partition.passed_over for partition in self._owned.values())
+
     def cursors(self) -> Mapping[int, str]:
         """Return where the next claim begins in each partition; `admit` what it brings."""
         cursors = {number: p.cursor for number, p in self._owned.items() if not p.retiring}

@@ -22,6 +22,7 @@ from worker.session import Session
 from worker.store import Store
 
 BLOCK_MS = 100  # longest wait in one read for ready wallets: new partitions and a stop are seen this soon
+UNDER_WAY_BLOCK_MS = 1  # the same while a ready wallet waits for its own finish, which takes about as long
 RETRY_SECONDS = 0.1  # pause after Redis failed
 RECONNECT_SECONDS = 0.2  # pause after the session was lost
 
@@ -120,7 +121,8 @@ class Shift:
             await asyncio.sleep(BLOCK_MS / 1000)
             return None
         try:
-            ready = await self._streams.wait_ready(cursors, BLOCK_MS)
+            block_ms = UNDER_WAY_BLOCK_MS if self._partitions.has_passed_over else BLOCK_MS
+            ready = await self._streams.wait_ready(cursors, block_ms)
             if not ready:
                 return None
             claims = await self._streams.claim(

@@ -199,3 +199,16 @@ def test_partition_that_comes_back__is_claimed_from_the_start(partitions: Partit
     partitions.add([P])
 
     assert partitions.cursors()[P] == START
+
+
+def test_wallet_passed_over__is_known_until_it_is_done(partitions: Partitions) -> None:
+    # Its ready message is read and will not come again: a long wait for a new one would hold the wallet up.
+    first = claim("a", "5-0")
+    partitions.admit([first, claim("b", "5-1")])
+    assert not partitions.has_passed_over
+
+    partitions.admit([claim("a", "6-0")])
+    assert partitions.has_passed_over
+
+    partitions.done([first], finished=True)
+    assert not partitions.has_passed_over
