@@ -126,7 +126,7 @@ async def test_at_two_gateways_at_once__one_operation_and_the_same_answer(own_se
         assert {answer.status for answer in answers} == {status}
         assert len({str(answer.body) for answer in answers}) == 1
         # One is the first. Two gateways that receive theirs in the same microsecond each take theirs for the first: a
-        # known limit of the header (docs/architecture.md), seen about once in some hundred rounds; never of the outcome.
+        # known limit of the header (docs/architecture.md), seen once in some hundred rounds; never of the outcome.
         firsts = [answer for answer in answers if not is_replay(answer.headers)]
         assert 1 <= len(firsts) <= len(clients)
         if operation_type == "DEPOSIT":
