@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from random import getrandbits
 
 from aiohttp import web
 from uuid_utils.compat import uuid7
@@ -74,6 +75,7 @@ async def operate(request: web.Request) -> web.Response:
         submitted_at=datetime.now(UTC),
         reply_to=request.app[DISPATCHER].reply_key,
         request_id=request[REQUEST_ID],
+        token=getrandbits(63),
     )
     wait_seconds, headers = _wait(request)
     try:

@@ -14,13 +14,15 @@ import orjson
 from shared.commands import Command, Operation, OperationType, Reason, Reply, Status
 from shared.money import AMOUNT_MAX
 
+TOKEN_MAX = 2**63 - 1  # a bigint
+
 
 class Unreadable(ValueError):
     """A message is not a command; the text says why."""
 
 
 def encode_command(command: Command) -> tuple[str, ...]:
-    """Return the seven arguments of `wallet_submit` for one command."""
+    """Return the eight arguments of `wallet_submit` for one command."""
     return (
         str(command.wallet_id),
         str(command.id),
@@ -29,6 +31,7 @@ def encode_command(command: Command) -> tuple[str, ...]:
         command.reply_to,
         command.submitted_at.isoformat(),
         command.request_id,
+        str(command.token),
     )
 
 
@@ -44,6 +47,7 @@ def decode_command(wallet_id: UUID, fields: Sequence[bytes]) -> Command:
             submitted_at=datetime.fromisoformat(values[b"submitted_at"].decode()),
             reply_to=values.get(b"reply_to", b"").decode(),
             request_id=values.get(b"request_id", b"").decode(),
+            token=int(values.get(b"token", 0)),
         )
     except KeyError as error:
         raise Unreadable(f"the field {error.args[0].decode()} is missing") from error
@@ -53,6 +57,8 @@ def decode_command(wallet_id: UUID, fields: Sequence[bytes]) -> Command:
         raise Unreadable(f"the amount {command.amount} is not between 1 and {AMOUNT_MAX} minor units")
     if command.submitted_at.tzinfo is None:
         raise Unreadable("submitted_at has no time zone")
+    if not 0 <= command.token <= TOKEN_MAX:
+        raise Unreadable(f"the token {command.token} is not between 0 and 2^63 - 1")
     return command
 
 
@@ -79,6 +85,7 @@ def _reply_fields(reply: Reply) -> dict[str, Any]:
         "balance": operation.balance,
         "submitted_at": operation.submitted_at,
         "decided_at": operation.decided_at,
+        "token": operation.token,
         "wallet_created_at": reply.wallet_created_at,
     }
 
@@ -96,5 +103,6 @@ def _reply_of(fields: Mapping[str, Any]) -> Reply:
         balance=fields["balance"],
         submitted_at=datetime.fromisoformat(fields["submitted_at"]),
         decided_at=datetime.fromisoformat(fields["decided_at"]),
+        token=fields["token"],
     )
     return Reply(operation, datetime.fromisoformat(wallet_created_at) if wallet_created_at else None)

@@ -39,7 +39,11 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One request to change one wallet. `amount` is in minor units; `reply_to` is the key that awaits the outcome."""
+    """One request to change one wallet.
+
+    `amount` is in minor units; `reply_to` is the key that awaits the outcome. `token`, a random number below 2^63,
+    tells this request from others under the same id.
+    """
 
     id: UUID
     wallet_id: UUID
@@ -48,6 +52,7 @@ class Command:
     submitted_at: datetime
     reply_to: str = ""
     request_id: str = ""
+    token: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,11 @@ class Wallet:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """The record of a decided command. `balance` is the wallet's right after it; `seq` is None when it was rejected."""
+    """The record of a decided command.
+
+    `balance` is the wallet's right after it; `seq` is None when it was rejected; `token` is that of the request it was
+    decided for.
+    """
 
     id: UUID
     wallet_id: UUID
@@ -75,14 +84,15 @@ class Operation:
     balance: int
     submitted_at: datetime
     decided_at: datetime
+    token: int
 
     def answers(self, command: Command) -> bool:
         """Tell whether this is the outcome of that very request: false means the same id with another body."""
         return self.wallet_id == command.wallet_id and self.type == command.type and self.amount == command.amount
 
     def replays(self, command: Command) -> bool:
-        """Tell whether this outcome was decided for an earlier request with the same id (times are microseconds)."""
-        return self.submitted_at != command.submitted_at
+        """Tell whether this outcome was decided for an earlier request with the same id."""
+        return self.token != command.token
 
 
 @dataclass(frozen=True, slots=True)

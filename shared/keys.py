@@ -29,7 +29,7 @@ def ready_stream(partition: int) -> str:
 
 
 def meta(partition: int) -> str:
-    """Return the hash with `last_id` (last message id given out) and `depth` (messages waiting)."""
+    """Return the hash with `last_id` (last message id given out), `depth` (waiting) and `submitted` (ever accepted)."""
     return f"{{p{partition:02d}}}:meta"
 
 

@@ -22,6 +22,7 @@ def operation_of(row: Record) -> Operation:
         balance=row["balance"],
         submitted_at=row["submitted_at"],
         decided_at=row["decided_at"],
+        token=row["token"],
     )
 
 

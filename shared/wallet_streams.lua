@@ -5,12 +5,13 @@
 --
 --   {pNN}:wallet:<uuid>  stream  the wallet's waiting messages; deleted when empty
 --   {pNN}:ready          stream  one message per wallet that has waiting messages
---   {pNN}:meta           hash    last_id: the last message id given out; depth: messages waiting
+--   {pNN}:meta           hash    last_id: the last message id given out; depth: messages waiting;
+--                                submitted: messages accepted since Redis was empty
 --   {pNN}:dead           stream  messages that could not be understood or stored
 --
 -- Invariant: a wallet stream that is not empty has a ready message.
 
-local VERSION = 1
+local VERSION = 2
 local DEAD_LETTER_FIELDS_MAX = 100 -- of a message made by hand; unpack() takes no more than some thousand values
 
 -- Ids are '<server ms>-<n>', above every id given out before in the partition, never '*': an automatic id is given out
@@ -62,16 +63,19 @@ end
 
 -- wallet_submit: appends each command to its wallet's stream, in the order given, or refuses it.
 -- KEYS  ready, meta, then one wallet stream per command
--- ARGV  wallet_queue_max, partition_queue_max, then 7 per command: wallet, id, type, amount, reply_to, submitted_at, request_id
+-- ARGV  wallet_queue_max, partition_queue_max, then 8 per command: wallet, id, type, amount, reply_to, submitted_at,
+--       request_id, token (a gateway of release 1 sends 7: no token)
 -- Returns one string per command: its message id, or 'wallet_full' or 'partition_full' (nothing was appended).
 local function submit(keys, args)
   local ready, meta = keys[1], keys[2]
   local wallet_max, partition_max = tonumber(args[1]), tonumber(args[2])
   local ids = id_source(meta)
-  local depth = tonumber(redis.call('HGET', meta, 'depth') or 0)
+  local counts = redis.call('HMGET', meta, 'depth', 'submitted')
+  local stride = (#args - 2) / (#keys - 2)
+  local depth = tonumber(counts[1] or 0)
   local accepted, results = 0, {}
   for i = 3, #keys do
-    local stream, a = keys[i], 3 + (i - 3) * 7
+    local stream, a = keys[i], 3 + (i - 3) * stride
     local waiting = redis.call('XLEN', stream)
     if waiting >= wallet_max then
       results[#results + 1] = 'wallet_full'
@@ -79,13 +83,15 @@ local function submit(keys, args)
       results[#results + 1] = 'partition_full'
     else
       results[#results + 1] = append(ids, stream, 'id', args[a + 1], 'type', args[a + 2], 'amount', args[a + 3],
-        'reply_to', args[a + 4], 'submitted_at', args[a + 5], 'request_id', args[a + 6])
+        'reply_to', args[a + 4], 'submitted_at', args[a + 5], 'request_id', args[a + 6],
+        'token', stride > 7 and args[a + 7] or '0')
       if waiting == 0 then append(ids, ready, 'wallet', args[a]) end
       accepted = accepted + 1
     end
   end
   if accepted > 0 then
-    redis.call('HSET', meta, 'last_id', ids.last_id, 'depth', depth + accepted)
+    local submitted = tonumber(counts[2] or 0) + accepted
+    redis.call('HSET', meta, 'last_id', ids.last_id, 'depth', depth + accepted, 'submitted', submitted)
   end
   return results
 end

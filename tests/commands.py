@@ -8,7 +8,7 @@ from shared.commands import Command, OperationType, Wallet
 from shared.keys import partition_of
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
-_moments = count(1)
+_tokens = count(1)
 
 
 def deposit(wallet_id: UUID, amount: int = 100, *, id: UUID | None = None, reply_to: str = "") -> Command:  # noqa: A002 the field's own name
@@ -34,6 +34,7 @@ def empty_wallet(wallet_id: UUID, balance: int = 0) -> Wallet:
 
 
 def _command(type_: OperationType, wallet_id: UUID, amount: int, id_: UUID | None, reply_to: str) -> Command:
-    # No two commands are submitted at the same moment: that is how a replay is told from the first.
-    moment = EPOCH + timedelta(microseconds=next(_moments))
-    return Command(id_ or uuid4(), wallet_id, type_, amount, moment, reply_to, "")
+    # No two requests have the same token: that is how a replay is told from the first.
+    token = next(_tokens)
+    moment = EPOCH + timedelta(microseconds=token)
+    return Command(id_ or uuid4(), wallet_id, type_, amount, moment, reply_to, "", token)

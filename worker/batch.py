@@ -78,6 +78,6 @@ def _apology(claim: Claim, message: Message) -> list[tuple[str, Reply]]:
         return []
     now = datetime.now(UTC)
     rejection = Operation(
-        operation_id, wallet_id, OperationType.DEPOSIT, 0, Status.REJECTED, Reason.UNREADABLE, None, 0, now, now
+        operation_id, wallet_id, OperationType.DEPOSIT, 0, Status.REJECTED, Reason.UNREADABLE, None, 0, now, now, 0
     )
     return [(reply_to, Reply(rejection, None))] if reply_to else []

@@ -92,4 +92,5 @@ def _operation(
         balance=balance,
         submitted_at=command.submitted_at,
         decided_at=now,
+        token=command.token,
     )

@@ -87,6 +87,7 @@ def _arrays(settlement: ledger.Settlement) -> list[object]:
         [o.balance for o in operations],
         [o.submitted_at for o in operations],
         [o.decided_at for o in operations],
+        [o.token for o in operations],
         wallet_ids,
         [wallet.balance for wallet in settlement.wallets],
         [wallet.seq for wallet in settlement.wallets],

@@ -3,14 +3,15 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import datetime
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 import redis.exceptions
 
 from shared import keys
-from shared.codec import encode_command
+from shared.codec import decode_command, encode_command
 from shared.commands import Operation, OperationType, Reply, Status
 from shared.messages import START, Message
 from shared.streams import LIBRARY, LIBRARY_VERSION, Submission
@@ -27,7 +28,7 @@ async def test_submit__messages_stand_in_the_order_given_with_every_field(stage:
 
     entries = await stage.client.xrange(keys.wallet_stream(P, wallet_id))
     assert [message_id.decode() for message_id, _ in entries] == ids
-    names = ("id", "type", "amount", "reply_to", "submitted_at", "request_id")
+    names = ("id", "type", "amount", "reply_to", "submitted_at", "request_id", "token")
     for command, (_, fields) in zip(commands, entries, strict=True):
         assert {name.decode(): value.decode() for name, value in fields.items()} == dict(
             zip(names, encode_command(command)[1:], strict=True)
@@ -45,6 +46,30 @@ async def test_submit_to_many_partitions__answers_stand_in_the_order_of_the_comm
         stream = keys.wallet_stream(keys.partition_of(command.wallet_id, PARTITIONS), command.wallet_id)
         [(_, fields)] = await stage.client.xrange(stream, message_id, message_id)
         assert fields[b"id"].decode() == str(command.id)
+
+
+async def test_submit_of_the_release_before_tokens__is_read_as_a_command_without_one(stage: Stage) -> None:
+    commands = [deposit(wallet_in(P, PARTITIONS), amount) for amount in (1, 2)]
+    streams = [keys.wallet_stream(P, command.wallet_id) for command in commands]
+    fields = [value for command in commands for value in encode_command(command)[:7]]
+
+    on = [keys.ready_stream(P), keys.meta(P), *streams]
+    await stage.client.execute_command("FCALL", "wallet_submit", len(on), *on, MANY, MANY, *fields)  # type: ignore[no-untyped-call]
+
+    claims = await stage.claim()
+    read = [decode_command(UUID(claim.wallet), claim.messages[0].fields) for claim in claims]
+    assert read == [replace(command, token=0) for command in commands]
+
+
+async def test_submit__counts_what_was_ever_accepted(stage: Stage) -> None:
+    wallet_id = wallet_in(P, PARTITIONS)
+    await stage.submit(deposit(wallet_id), deposit(wallet_id))
+    await stage.finish(*await stage.claim())
+    await stage.submit(deposit(wallet_id))
+    await stage.streams.submit([deposit(wallet_id)], 1, MANY)  # refused
+
+    assert await stage.client.hget(keys.meta(P), "submitted") == b"3"  # type: ignore[misc] # its stubs
+    assert await stage.depth() == 1
 
 
 async def test_submit__a_wallet_is_ready_once_however_much_waits(stage: Stage) -> None:
@@ -200,7 +225,7 @@ async def test_claim__messages_are_read_back_as_they_were_sent(stage: Stage) -> 
 
     [claim] = await stage.claim()
 
-    flat = [b"id", b"type", b"amount", b"reply_to", b"submitted_at", b"request_id"]
+    flat = [b"id", b"type", b"amount", b"reply_to", b"submitted_at", b"request_id", b"token"]
     values = [value.encode() for value in encode_command(command)[1:]]
     assert claim.messages == [Message(message_id, [part for pair in zip(flat, values, strict=True) for part in pair])]
 
@@ -315,7 +340,7 @@ async def test_ready_message_of_a_wallet_with_nothing_waiting__is_claimed_and_fi
 def _reply(amount: int = 100) -> Reply:
     moment = datetime.fromisoformat("2026-02-03T04:05:06.789012+00:00")
     operation = Operation(
-        uuid4(), uuid4(), OperationType.DEPOSIT, amount, Status.APPLIED, None, 1, amount, EPOCH, moment
+        uuid4(), uuid4(), OperationType.DEPOSIT, amount, Status.APPLIED, None, 1, amount, EPOCH, moment, amount
     )
     return Reply(operation, EPOCH)
 

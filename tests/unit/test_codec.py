@@ -15,9 +15,10 @@ from shared.commands import Command, Operation, OperationType, Reason, Reply, St
 from shared.money import AMOUNT_MAX, BALANCE_MAX
 from tests.commands import deposit
 
-NAMES = (b"id", b"type", b"amount", b"reply_to", b"submitted_at", b"request_id")
+NAMES = (b"id", b"type", b"amount", b"reply_to", b"submitted_at", b"request_id", b"token")
 
 moments = st.datetimes(timezones=st.just(UTC))
+tokens = st.integers(0, 2**63 - 1)
 names = st.text(st.characters(codec="utf-8"), max_size=60)
 commands = st.builds(
     Command,
@@ -28,6 +29,7 @@ commands = st.builds(
     submitted_at=moments,
     reply_to=names,
     request_id=names,
+    token=tokens,
 )
 operations = st.builds(
     Operation,
@@ -41,6 +43,7 @@ operations = st.builds(
     balance=st.integers(0, BALANCE_MAX),
     submitted_at=moments,
     decided_at=moments,
+    token=tokens,
 )
 replies = st.lists(st.builds(Reply, operation=operations, wallet_created_at=st.none() | moments), max_size=4)
 
@@ -127,6 +130,7 @@ def test_missing_field__is_unreadable_and_named(name: bytes) -> None:
         (b"amount", str(AMOUNT_MAX + 1).encode()),
         *((b"submitted_at", value) for value in (b"", b"yesterday", b"2026-13-01T00:00:00+00:00", b"\xff")),
         (b"submitted_at", b"2026-01-01T00:00:00"),  # of which time zone?
+        *((b"token", value) for value in (b"", b"x", b"-1", b"1.5", str(2**63).encode(), b"9" * 5_000)),
         (b"reply_to", b"\xff"),
         (b"request_id", b"\xff"),
     ],
@@ -171,6 +175,7 @@ def test_replies__are_json_that_people_can_read() -> None:
         5,
         command.submitted_at,
         command.submitted_at,
+        command.token,
     )
 
     [fields] = orjson.loads(encode_replies([Reply(operation, None)]))

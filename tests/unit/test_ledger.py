@@ -40,6 +40,7 @@ def test_deposit__adds_and_takes_the_next_seq(wallet: Wallet) -> None:
             balance=525,
             submitted_at=command.submitted_at,
             decided_at=NOW,
+            token=command.token,
         )
     ]
     assert settlement.operations == settlement.outcomes

@@ -1,0 +1,1 @@
+"""THE WINDOW: reads everything, writes only when told to."""
