@@ -305,6 +305,8 @@ def _refusal(held: _Held, answer: Submission) -> Refused | None:
         return WalletQueueFull(f"Too many operations wait for wallet {held.command.wallet_id}.")
     if answer is Submission.PARTITION_FULL:
         return Unavailable("Too many operations wait in this part of the service.")
+    if answer is Submission.NOT_A_STREAM:
+        return Unavailable(f"The queue of wallet {held.command.wallet_id} cannot be used.")
     return Unavailable("The operations queue takes nothing at the moment.") if held.late else None
 
 

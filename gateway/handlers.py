@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from random import getrandbits
 
 from aiohttp import web
-from uuid_utils.compat import uuid7
 
 from gateway import requests, responses
 from gateway.access import Access, Scope
@@ -15,6 +14,7 @@ from gateway.dispatcher import Dispatcher
 from gateway.middleware import REQUEST_ID
 from shared.commands import Command, OperationType, Reason, Reply, Status, operation_id_of_key
 from shared.errors import KeyReused, NotFound, Pending, Rejected, Unavailable
+from shared.ids import new_id
 from shared.money import format_units
 from shared.settings import GatewaySettings
 from shared.streams import RedisError, Streams
@@ -48,7 +48,7 @@ def guarded(handler: Handler, scope: Scope) -> Handler:
 async def create_wallet(request: web.Request) -> web.Response:
     """Create an empty wallet."""
     await requests.empty_body(request)
-    wallet = await request.app[BOOKS].create_wallet(uuid7())
+    wallet = await request.app[BOOKS].create_wallet(new_id())
     location = f"/api/v1/wallets/{wallet.id}"
     return responses.as_json(responses.wallet_view(wallet), 201, {"Location": location})
 
@@ -68,7 +68,7 @@ async def operate(request: web.Request) -> web.Response:
     key = requests.idempotency_key(request)
     body = await requests.operation_body(request)
     command = Command(
-        id=operation_id_of_key(wallet_id, request[CALLER], key) if key else uuid7(),
+        id=operation_id_of_key(wallet_id, request[CALLER], key) if key else new_id(),
         wallet_id=wallet_id,
         type=OperationType(body.operation_type),
         amount=body.amount,

@@ -9,12 +9,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from uuid_utils.compat import uuid7
-
 import sql
 from gateway.access import Scope, make_token
 from shared.database import Connection, DatabaseError, connect
 from shared.errors import ServiceError, StoreUnreachable
+from shared.ids import new_id
 from shared.process import prepare_database
 from shared.settings import GatewaySettings
 
@@ -47,7 +46,7 @@ async def _run(options: argparse.Namespace) -> int:
 
 
 async def _create(connection: Connection, options: argparse.Namespace) -> int:
-    key_id = uuid7()
+    key_id = new_id()
     token, digest = make_token(key_id)
     expires_at = datetime.now(UTC) + timedelta(days=options.expires_days) if options.expires_days else None
     scopes = sorted(set(options.scope))

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from gateway.schemas import EmptyRequest, OperationRequest
 from shared.errors import Invalid, Malformed
+from shared.ids import read_id
 
 PAGE_DEFAULT = 50
 PAGE_MAX = 500
@@ -37,7 +38,7 @@ def uuid_in_path(request: web.Request, name: str) -> UUID:
     match = _UUID.match(text)
     if not match:
         raise Invalid(f"{name} in the path is not a UUID.", [(f"path.{name}", "must be a UUID")])
-    return UUID(match[2])
+    return read_id(match[2])
 
 
 async def operation_body(request: web.Request) -> OperationRequest:

@@ -12,6 +12,7 @@ from uuid import UUID
 import orjson
 
 from shared.commands import Command, Operation, OperationType, Reason, Reply, Status
+from shared.ids import read_id
 from shared.money import AMOUNT_MAX
 
 TOKEN_MAX = 2**63 - 1  # a bigint
@@ -40,7 +41,7 @@ def decode_command(wallet_id: UUID, fields: Sequence[bytes]) -> Command:
     values = dict(zip(fields[::2], fields[1::2], strict=True))
     try:
         command = Command(
-            id=UUID(values[b"id"].decode()),
+            id=read_id(values[b"id"].decode()),
             wallet_id=wallet_id,
             type=OperationType(values[b"type"].decode()),
             amount=int(values[b"amount"]),
@@ -93,8 +94,8 @@ def _reply_fields(reply: Reply) -> dict[str, Any]:
 def _reply_of(fields: Mapping[str, Any]) -> Reply:
     wallet_created_at = fields["wallet_created_at"]
     operation = Operation(
-        id=UUID(fields["id"]),
-        wallet_id=UUID(fields["wallet_id"]),
+        id=read_id(fields["id"]),
+        wallet_id=read_id(fields["wallet_id"]),
         type=OperationType(fields["type"]),
         amount=fields["amount"],
         status=Status(fields["status"]),

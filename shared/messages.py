@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 START = "0-0"  # below every message id
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Message:
     """One record of a wallet stream: its id and its flat field list, not yet understood."""
 
@@ -14,7 +14,7 @@ class Message:
     fields: Sequence[bytes]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Claim:
     """The head of one wallet's stream, to be settled as a whole and then finished."""
 

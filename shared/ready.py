@@ -23,19 +23,28 @@ class ReadyReader(Protocol):
     """What the two have in common."""
 
     async def wait(self, cursors: Mapping[int, str], block_ms: int) -> list[int]:
-        """Return the partitions with a ready message beyond their cursor, [] after the block; raises RedisError."""
+        """Return what may have a ready message beyond its cursor, [] after the block; raises RedisError."""
+
+    def note(self, *, claimed: bool) -> None:
+        """Hear whether the last claim brought anything."""
 
     async def close(self) -> None:
         """End the reads under way."""
 
 
 class SingleReader:
-    """One read for all."""
+    """One read for all; none while there is much to do: the claim itself, one call for all, finds out what is ready."""
 
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
+        self._is_busy = False
+
+    def note(self, *, claimed: bool) -> None:
+        self._is_busy = claimed
 
     async def wait(self, cursors: Mapping[int, str], block_ms: int) -> list[int]:
+        if self._is_busy:
+            return list(cursors)
         by_key = {keys.ready_stream(partition).encode(): partition for partition in cursors}
         wanted = {keys.ready_stream(partition): after for partition, after in cursors.items()}
         return [by_key[key] for key, _ in await self._nodes.read(wanted, 1, block_ms)]
@@ -51,6 +60,9 @@ class ClusterReader:
         self._nodes = nodes
         self._reads: dict[int, asyncio.Task[bool]] = {}
         self._afters: dict[int, str] = {}
+
+    def note(self, *, claimed: bool) -> None:
+        """A claim is a call for each partition: it is worth knowing which."""
 
     async def wait(self, cursors: Mapping[int, str], block_ms: int) -> list[int]:
         rewound = []

@@ -33,6 +33,7 @@ class Submission(Enum):
 
     WALLET_FULL = "wallet_full"
     PARTITION_FULL = "partition_full"
+    NOT_A_STREAM = "not_a_stream"  # something else has the key of the wallet's stream
     NOT_RUN = "not_run"
     UNKNOWN = "unknown"
 
@@ -71,7 +72,7 @@ class Streams:
     async def submit(
         self, commands: Sequence[Command], wallet_queue_max: int, partition_queue_max: int
     ) -> list[str | Submission]:
-        """Append commands to their wallets' streams, in order; one call per partition, all in one trip.
+        """Append commands to their wallets' streams, in order, in one trip.
 
         Returns, per command, its message id or why there is none. Never raises: a broken connection is UNKNOWN for
         every command of the trip, since they may have been appended.
@@ -80,20 +81,23 @@ class Streams:
         for index, command in enumerate(commands):
             by_partition[keys.partition_of(command.wallet_id, self._partition_count)].append(index)
         calls = []
-        for partition, indexes in by_partition.items():
-            encoded = [encode_command(commands[index]) for index in indexes]
-            streams = [keys.wallet_stream(partition, wallet) for wallet, *_ in encoded]
-            limits = (wallet_queue_max, partition_queue_max)
-            calls.append(
-                (
-                    "wallet_submit",
-                    [keys.ready_stream(partition), keys.meta(partition), *streams],
-                    [*limits, *(value for fields in encoded for value in fields)],
-                )
-            )
+        for partitions in self._together(by_partition):
+            on: list[str] = []
+            args: list[Any] = [wallet_queue_max, partition_queue_max]
+            for partition in partitions:
+                indexes = by_partition[partition]
+                prefix = keys.wallet_prefix(partition)
+                on += (keys.ready_stream(partition), keys.meta(partition))
+                args.append(len(indexes))
+                for index in indexes:
+                    fields = encode_command(commands[index])
+                    on.append(prefix + fields[0])
+                    args += fields
+            calls.append(("wallet_submit", on, args))
         results: list[str | Submission] = [Submission.UNKNOWN] * len(commands)
         answers = await self._call(calls)
-        for indexes, answer in zip(by_partition.values(), answers, strict=True):
+        for partitions, answer in zip(self._together(by_partition), answers, strict=True):
+            indexes = [index for partition in partitions for index in by_partition[partition]]
             for position, index in enumerate(indexes):
                 results[index] = _submission_of(answer, position)
         return results
@@ -128,24 +132,26 @@ class Streams:
     # ---- the worker's side --------------------------------------------------------------------------------------
 
     async def wait_ready(self, cursors: Mapping[int, str], block_ms: int) -> list[int]:
-        """Wait until a ready stream has a message beyond its cursor; returns those partitions, [] after the block."""
+        """Wait until ready streams may have messages beyond their cursors; returns those partitions, [] in the end."""
         return await self._ready.wait(cursors, block_ms)
 
     async def claim(self, cursors: Mapping[int, str], wallets_max: int, commands_max: int) -> list[Claim]:
         """Read the ready wallets beyond each cursor and the head of their streams; partitions share the limits."""
-        share = max(1, commands_max // len(cursors))
-        wallets = max(1, wallets_max // len(cursors))
-        calls = [
-            ("wallet_claim", [keys.ready_stream(p)], [after, wallets, share, share, keys.wallet_prefix(p)])
-            for p, after in cursors.items()
-        ]
+        together = self._together(cursors)
+        shares = (max(1, wallets_max // len(together)), max(1, commands_max // len(together)))
+        calls = []
+        for partitions in together:
+            places = [part for p in partitions for part in (cursors[p], keys.wallet_prefix(p))]
+            calls.append(("wallet_claim", [keys.ready_stream(p) for p in partitions], [*shares, *places]))
         answers = await self._call(calls)
         _raise_first(answers)
         claims = []
-        for partition, answer in zip(cursors, answers, strict=True):
-            for ready_id, wallet, entries in answer:
+        for partitions, answer in zip(together, answers, strict=True):
+            for number, ready_id, wallet, entries in answer:
                 messages = [Message(message_id.decode(), fields) for message_id, fields in entries]
-                claims.append(Claim(partition, wallet.decode(errors="replace"), ready_id.decode(), messages))
+                name = wallet.decode(errors="replace")
+                claims.append(Claim(partitions[number - 1], name, ready_id.decode(), messages))
+        self._ready.note(claimed=bool(claims))
         return claims
 
     async def finish(
@@ -159,10 +165,16 @@ class Streams:
         by_partition: dict[int, list[Claim]] = defaultdict(list)
         for claim in claims:
             by_partition[claim.partition].append(claim)
-        for partition, settled in by_partition.items():
-            streams = [keys.wallet_stream(partition, claim.wallet) for claim in settled]
-            args = [part for claim in settled for part in (claim.wallet, claim.ready_id, claim.keep_from)]
-            calls.append(("wallet_finish", [keys.ready_stream(partition), keys.meta(partition), *streams], args))
+        for partitions in self._together(by_partition):
+            on: list[str] = []
+            args: list[Any] = []
+            for partition in partitions:
+                on += (keys.ready_stream(partition), keys.meta(partition))
+                args.append(len(by_partition[partition]))
+                for claim in by_partition[partition]:
+                    on.append(keys.wallet_stream(partition, claim.wallet))
+                    args += (claim.wallet, claim.ready_id, claim.keep_from)
+            calls.append(("wallet_finish", on, args))
         _raise_first(await self._call(calls))
 
     async def bury(self, partition: int, wallet: str, message_id: str, reason: str, dead_letters_max: int) -> None:
@@ -197,6 +209,13 @@ class Streams:
         return restored
 
     # ---- how calls are made -------------------------------------------------------------------------------------
+
+    def _together(self, partitions: Iterable[int]) -> list[list[int]]:
+        """Return the partitions that one function call may take together: all, or on a Cluster each by itself."""
+        if self._nodes.is_cluster:
+            return [[partition] for partition in partitions]
+        together = list(partitions)
+        return [together] if together else []
 
     def _wallet_stream(self, wallet_id: UUID) -> str:
         return keys.wallet_stream(keys.partition_of(wallet_id, self._partition_count), wallet_id)

@@ -1,7 +1,7 @@
 #!lua name=wallet_streams
 
--- The functions that change the streams (Redis >= 7.0 or Valkey). Each runs atomically on one partition, whose keys
--- share a hash tag:
+-- The functions that change the streams (Redis >= 7.0 or Valkey). Each runs atomically; those that take several
+-- partitions are given one at a time on a Redis Cluster, where the keys of a partition share a slot by their hash tag:
 --
 --   {pNN}:wallet:<uuid>  stream  the wallet's waiting messages; deleted when empty
 --   {pNN}:ready          stream  one message per wallet that has waiting messages
@@ -40,10 +40,13 @@ local function id_source(meta)
   return source
 end
 
+local function is_error(answer)
+  return type(answer) == 'table' and answer.err ~= nil
+end
+
 local function append(ids, stream, ...)
   local id = ids.next()
-  local added = redis.pcall('XADD', stream, id, ...)
-  if type(added) == 'table' and added.err then
+  if is_error(redis.pcall('XADD', stream, id, ...)) then
     -- Somebody appended by hand, or the clock went back after meta was lost: go on above what the stream has seen.
     local info = redis.call('XINFO', 'STREAM', stream)
     for i = 1, #info, 2 do
@@ -62,78 +65,104 @@ local function lower_depth(meta, count)
 end
 
 -- wallet_submit: appends each command to its wallet's stream, in the order given, or refuses it.
--- KEYS  ready, meta, then one wallet stream per command
--- ARGV  wallet_queue_max, partition_queue_max, then 8 per command: wallet, id, type, amount, reply_to, submitted_at,
---       request_id, token (a gateway of release 1 sends 7: no token)
--- Returns one string per command: its message id, or 'wallet_full' or 'partition_full' (nothing was appended).
+-- KEYS  per partition: ready, meta, then one wallet stream per command
+-- ARGV  wallet_queue_max, partition_queue_max, then per partition: number of commands, then 8 per command: wallet, id,
+--       type, amount, reply_to, submitted_at, request_id, token
+-- Returns one string per command: its message id, or 'wallet_full', 'partition_full' or 'not_a_stream' (nothing was
+-- appended).
 local function submit(keys, args)
-  local ready, meta = keys[1], keys[2]
   local wallet_max, partition_max = tonumber(args[1]), tonumber(args[2])
-  local ids = id_source(meta)
-  local counts = redis.call('HMGET', meta, 'depth', 'submitted')
-  local stride = (#args - 2) / (#keys - 2)
-  local depth = tonumber(counts[1] or 0)
-  local accepted, results = 0, {}
-  for i = 3, #keys do
-    local stream, a = keys[i], 3 + (i - 3) * stride
-    local waiting = redis.call('XLEN', stream)
-    if waiting >= wallet_max then
-      results[#results + 1] = 'wallet_full'
-    elseif depth + accepted >= partition_max then
-      results[#results + 1] = 'partition_full'
-    else
-      results[#results + 1] = append(ids, stream, 'id', args[a + 1], 'type', args[a + 2], 'amount', args[a + 3],
-        'reply_to', args[a + 4], 'submitted_at', args[a + 5], 'request_id', args[a + 6],
-        'token', stride > 7 and args[a + 7] or '0')
-      if waiting == 0 then append(ids, ready, 'wallet', args[a]) end
-      accepted = accepted + 1
+  local results, k, a = {}, 1, 3
+  while k < #keys do
+    local ready, meta, count = keys[k], keys[k + 1], tonumber(args[a])
+    local ids = id_source(meta)
+    local counts = redis.call('HMGET', meta, 'depth', 'submitted')
+    local depth, accepted = tonumber(counts[1] or 0), 0
+    k, a = k + 2, a + 1
+    for _ = 1, count do
+      local stream = keys[k]
+      local waiting = redis.pcall('XLEN', stream)
+      if is_error(waiting) then
+        results[#results + 1] = 'not_a_stream' -- made by hand, and no reason to hold up the others
+      elseif waiting >= wallet_max then
+        results[#results + 1] = 'wallet_full'
+      elseif depth + accepted >= partition_max then
+        results[#results + 1] = 'partition_full'
+      else
+        results[#results + 1] = append(ids, stream, 'id', args[a + 1], 'type', args[a + 2], 'amount', args[a + 3],
+          'reply_to', args[a + 4], 'submitted_at', args[a + 5], 'request_id', args[a + 6], 'token', args[a + 7])
+        if waiting == 0 then append(ids, ready, 'wallet', args[a]) end
+        accepted = accepted + 1
+      end
+      k, a = k + 1, a + 8
     end
-  end
-  if accepted > 0 then
-    local submitted = tonumber(counts[2] or 0) + accepted
-    redis.call('HSET', meta, 'last_id', ids.last_id, 'depth', depth + accepted, 'submitted', submitted)
+    if accepted > 0 then
+      local submitted = tonumber(counts[2] or 0) + accepted
+      redis.call('HSET', meta, 'last_id', ids.last_id, 'depth', depth + accepted, 'submitted', submitted)
+    end
   end
   return results
 end
 
 -- wallet_claim: reads ready wallets and the head of each one's stream. Removes nothing: claiming is repeatable.
--- KEYS  ready
--- ARGV  after (ready ids above this one), wallets_max, messages_max per wallet, commands_max in all, wallet key prefix
--- Returns per wallet {ready id, wallet, {{message id, {field, value, ...}}, ...}}; no messages when the stream is gone.
+-- KEYS  ready, one per partition; those with ready wallets share the limits equally
+-- ARGV  wallets_max, commands_max, then 2 per partition: after (ready ids above this one), wallet key prefix
+-- Returns per wallet {number of its partition among the keys, ready id, wallet, {{message id, {field, value, ...}}, ...}};
+-- no messages when the stream is gone.
 local function claim(keys, args)
-  local left, claims = tonumber(args[4]), {}
-  for _, entry in ipairs(redis.call('XRANGE', keys[1], '(' .. args[1], '+', 'COUNT', args[2])) do
-    if left <= 0 then break end
-    local wallet = entry[2][2]
-    local messages = redis.call('XRANGE', args[5] .. wallet, '-', '+', 'COUNT', math.min(tonumber(args[3]), left))
-    left = left - #messages
-    claims[#claims + 1] = {entry[1], wallet, messages}
+  local with_ready, claims = {}, {}
+  for i, ready in ipairs(keys) do
+    local after = '(' .. args[1 + 2 * i]
+    if #redis.call('XRANGE', ready, after, '+', 'COUNT', 1) > 0 then with_ready[#with_ready + 1] = i end
+  end
+  local wallets_share = math.max(1, math.floor(tonumber(args[1]) / #with_ready))
+  local commands_share = math.max(1, math.floor(tonumber(args[2]) / #with_ready))
+  for _, i in ipairs(with_ready) do
+    local after, prefix, left = '(' .. args[1 + 2 * i], args[2 + 2 * i], commands_share
+    for _, entry in ipairs(redis.call('XRANGE', keys[i], after, '+', 'COUNT', wallets_share)) do
+      if left <= 0 then break end
+      local wallet = entry[2][2]
+      local messages = redis.pcall('XRANGE', prefix .. wallet, '-', '+', 'COUNT', left)
+      if is_error(messages) then messages = {} end
+      left = left - #messages
+      claims[#claims + 1] = {i, entry[1], wallet, messages}
+    end
   end
   return claims
 end
 
 -- wallet_finish: removes what was settled; a wallet with more waiting goes to the END of the ready stream, so that a
 -- hot wallet cannot starve the rest. Idempotent: a late worker may run it again and change nothing.
--- KEYS  ready, meta, then one wallet stream per wallet
--- ARGV  3 per wallet: wallet, its ready id, the first message id to keep (what was claimed is the stream's head)
+-- KEYS  per partition: ready, meta, then one wallet stream per wallet
+-- ARGV  per partition: number of wallets, then 3 per wallet: wallet, its ready id, the first message id to keep (what
+--       was claimed is the stream's head)
 -- Returns the number of messages removed.
 local function finish(keys, args)
-  local ready, meta = keys[1], keys[2]
-  local ids, removed = nil, 0
-  for i = 3, #keys do
-    local stream, a = keys[i], 1 + (i - 3) * 3
-    removed = removed + redis.call('XTRIM', stream, 'MINID', '=', args[a + 2])
-    local was_ready = redis.call('XDEL', ready, args[a + 1])
-    if redis.call('XLEN', stream) == 0 then
-      redis.call('DEL', stream)
-    elseif was_ready == 1 then
-      -- Only who removed the ready message adds the next one: a second finish adds none.
-      ids = ids or id_source(meta)
-      append(ids, ready, 'wallet', args[a])
+  local removed, k, a = 0, 1, 1
+  while k < #keys do
+    local ready, meta, count = keys[k], keys[k + 1], tonumber(args[a])
+    local ids, removed_here = nil, 0
+    k, a = k + 2, a + 1
+    for _ = 1, count do
+      local stream = keys[k]
+      local trimmed = redis.pcall('XTRIM', stream, 'MINID', '=', args[a + 2])
+      local was_ready = redis.call('XDEL', ready, args[a + 1])
+      if not is_error(trimmed) then
+        removed_here = removed_here + trimmed
+        if redis.call('XLEN', stream) == 0 then
+          redis.call('DEL', stream)
+        elseif was_ready == 1 then
+          -- Only who removed the ready message adds the next one: a second finish adds none.
+          ids = ids or id_source(meta)
+          append(ids, ready, 'wallet', args[a])
+        end
+      end
+      k, a = k + 1, a + 3
     end
+    if ids then redis.call('HSET', meta, 'last_id', ids.last_id) end
+    lower_depth(meta, removed_here)
+    removed = removed + removed_here
   end
-  if ids then redis.call('HSET', meta, 'last_id', ids.last_id) end
-  lower_depth(meta, removed)
   return removed
 end
 

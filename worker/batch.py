@@ -8,6 +8,7 @@ from uuid import UUID
 
 from shared.codec import Unreadable, decode_command
 from shared.commands import Command, Operation, OperationType, Reason, Reply, Status
+from shared.ids import read_id
 from shared.messages import Claim, Message
 
 
@@ -40,7 +41,7 @@ class Batch:
         for claim in claims:
             for message in claim.messages:
                 try:
-                    command = decode_command(UUID(claim.wallet), message.fields)
+                    command = decode_command(read_id(claim.wallet), message.fields)
                 except (Unreadable, ValueError) as error:
                     unreadable.append(DeadLetter(claim, message.id, str(error)))
                     for reply_to, reply in _apology(claim, message):

@@ -3,15 +3,14 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import datetime
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 import redis.exceptions
 
 from shared import keys
-from shared.codec import decode_command, encode_command
+from shared.codec import encode_command
 from shared.commands import Operation, OperationType, Reply, Status
 from shared.messages import START, Message
 from shared.streams import LIBRARY, LIBRARY_VERSION, Submission
@@ -48,17 +47,22 @@ async def test_submit_to_many_partitions__answers_stand_in_the_order_of_the_comm
         assert fields[b"id"].decode() == str(command.id)
 
 
-async def test_submit_of_the_release_before_tokens__is_read_as_a_command_without_one(stage: Stage) -> None:
-    commands = [deposit(wallet_in(P, PARTITIONS), amount) for amount in (1, 2)]
-    streams = [keys.wallet_stream(P, command.wallet_id) for command in commands]
-    fields = [value for command in commands for value in encode_command(command)[:7]]
+async def test_key_that_is_no_stream__refuses_its_own_wallet_and_holds_up_nobody(stage: Stage) -> None:
+    spoilt, other = wallet_in(P, PARTITIONS), wallet_in(P, PARTITIONS)
+    await stage.client.set(keys.wallet_stream(P, spoilt), "made by hand")
 
-    on = [keys.ready_stream(P), keys.meta(P), *streams]
-    await stage.client.execute_command("FCALL", "wallet_submit", len(on), *on, MANY, MANY, *fields)  # type: ignore[no-untyped-call]
+    answers = await stage.streams.submit([deposit(spoilt), deposit(other)], MANY, MANY)
+    assert answers[0] is Submission.NOT_A_STREAM
+    assert isinstance(answers[1], str)
 
+    # As if it had been a stream when it became ready.
+    await stage.client.xadd(keys.ready_stream(P), {"wallet": str(spoilt)})
     claims = await stage.claim()
-    read = [decode_command(UUID(claim.wallet), claim.messages[0].fields) for claim in claims]
-    assert read == [replace(command, token=0) for command in commands]
+    assert [(claim.wallet, len(claim.messages)) for claim in claims] == [(str(other), 1), (str(spoilt), 0)]
+    await stage.finish(*claims)
+    assert await stage.ready() == []
+    assert await stage.depth() == 0
+    assert await stage.client.get(keys.wallet_stream(P, spoilt)) == b"made by hand"
 
 
 async def test_submit__counts_what_was_ever_accepted(stage: Stage) -> None:
@@ -232,9 +236,14 @@ async def test_claim__messages_are_read_back_as_they_were_sent(stage: Stage) -> 
 
 async def test_wait_ready__names_the_partitions_with_something_beyond_the_cursor(stage: Stage) -> None:
     await stage.submit(deposit(wallet_in(0, PARTITIONS)), deposit(wallet_in(2, PARTITIONS)))
-    [claim] = await stage.claim(partition=2)
+    everywhere = dict.fromkeys(range(PARTITIONS), START)
+    assert sorted(await stage.streams.wait_ready(everywhere, 50)) == [0, 2]
 
-    assert sorted(await stage.streams.wait_ready(dict.fromkeys(range(PARTITIONS), START), 50)) == [0, 2]
+    [claim] = await stage.claim(partition=2)
+    # There is much to do, it seems: it does not even ask.
+    assert sorted(await stage.streams.wait_ready(everywhere, 50)) == list(range(PARTITIONS))
+    assert await stage.claim(partition=1) == []
+
     assert await stage.streams.wait_ready({0: START, 2: claim.ready_id}, 50) == [0]
     assert await stage.streams.wait_ready({2: claim.ready_id}, 50) == []
 

@@ -121,6 +121,10 @@ def test_missing_field__is_unreadable_and_named(name: bytes) -> None:
         decode_command(UUID(int=1), damaged(name, None))
 
 
+def test_message_from_before_there_were_tokens__is_read() -> None:
+    assert decode_command(UUID(int=1), damaged(b"token", None)).token == 0
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
