@@ -42,6 +42,8 @@ DatabaseLost = (
 )
 # Postgres refuses this very data: constraint, range, or a trigger's own word. Any other error is worth another try.
 DatabaseRefused = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.PLPGSQLError)
+# Of those: the row is there already.
+AlreadyRecorded = asyncpg.UniqueViolationError
 DatabaseError = (*DatabaseLost, asyncpg.PostgresError)
 
 # The classes of the advisory locks that say who owns what: pg_locks.classid, with the objid beside it.

@@ -5,6 +5,7 @@ from itertools import count
 from uuid import UUID, uuid4
 
 from shared.commands import Command, OperationType, Wallet
+from shared.ids import new_id
 from shared.keys import partition_of
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -37,4 +38,4 @@ def _command(type_: OperationType, wallet_id: UUID, amount: int, id_: UUID | Non
     # No two requests have the same token: that is how a replay is told from the first.
     token = next(_tokens)
     moment = EPOCH + timedelta(microseconds=token)
-    return Command(id_ or uuid4(), wallet_id, type_, amount, moment, reply_to, "", token)
+    return Command(id_ or new_id(), wallet_id, type_, amount, moment, reply_to, "", token)

@@ -5,7 +5,7 @@ commands walked one by one.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -75,7 +75,7 @@ def reject(command: Command, reason: Reason, balance: int, now: datetime) -> Ope
 def apply(wallet: Wallet, operation: Operation) -> Wallet:
     """Return the wallet after an applied operation."""
     assert operation.seq is not None  # noqa: S101 an applied operation has one: operations_applied_has_seq
-    return replace(wallet, balance=operation.balance, seq=operation.seq, updated_at=operation.decided_at)
+    return Wallet(wallet.id, operation.balance, operation.seq, wallet.created_at, operation.decided_at)
 
 
 def _operation(

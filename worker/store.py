@@ -1,20 +1,23 @@
-"""Settles a batch of commands in Postgres: one transaction, four statements.
+"""Settles a batch of commands in Postgres: one transaction, two or three statements.
 
 Guarantees that outcomes returned are committed, that a command is recorded at most once, and that one command the
 database refuses does not hold up the others. Knows nothing of streams.
 """
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from uuid import UUID
 
 import structlog
 
 import sql
 from shared.commands import Command, Operation, Reason, Reply
-from shared.database import DatabaseRefused
+from shared.database import AlreadyRecorded, DatabaseRefused
 from shared.records import operation_of, wallet_of
 from worker import ledger
 from worker.session import Session
+
+NEW_ID_VERSION = 7  # of the ids that gateways make; that of an Idempotency-Key is derived, and may come again
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +35,12 @@ class Store:
         DatabaseError when the session is lost: then nothing is known, and settling again decides.
         """
         try:
-            return await self._transaction(commands, on_writing)
+            try:
+                # A new id is not looked up: it was recorded before only when its message is here a second time.
+                keyed = [c.id for c in commands if c.id.version != NEW_ID_VERSION]
+                return await self._transaction(commands, keyed, on_writing)
+            except AlreadyRecorded:
+                return await self._transaction(commands, [c.id for c in commands], on_writing)
         except DatabaseRefused as error:
             if len(commands) == 1:
                 return [await self._record_refused(commands[0], error)]
@@ -40,14 +48,19 @@ class Store:
             half = len(commands) // 2
             return await self.settle(commands[:half]) + await self.settle(commands[half:])
 
-    async def _transaction(self, commands: Sequence[Command], on_writing: Callable[[], None]) -> list[Reply]:
+    async def _transaction(
+        self, commands: Sequence[Command], may_be_recorded: Sequence[UUID], on_writing: Callable[[], None]
+    ) -> list[Reply]:
         async with self._session.transaction() as connection:
             rows = await connection.fetch(sql.query("lock_wallets"), list({c.wallet_id for c in commands}))
             wallets = {row["id"]: wallet_of(row) for row in rows}
-            # After the locks: whatever an earlier owner committed is seen here.
-            rows = await connection.fetch(sql.query("recorded_operations"), [c.id for c in commands])
-            recorded = {row["id"]: operation_of(row) for row in rows if row["id"]}
-            settlement = ledger.settle(commands, wallets, recorded, rows[0]["now"])
+            now = rows[0]["now"] if rows else datetime.now(UTC)  # Postgres' clock, for whatever is recorded
+            recorded = {}
+            if may_be_recorded:
+                # After the locks: whatever an earlier owner committed is seen here.
+                rows = await connection.fetch(sql.query("recorded_operations"), may_be_recorded)
+                recorded = {row["id"]: operation_of(row) for row in rows}
+            settlement = ledger.settle(commands, wallets, recorded, now)
             on_writing()
             # killed here: rolled back; the next owner claims the same messages.
             if settlement.operations:

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 import sql
-from shared.commands import Command, Reason, Reply, Status
+from shared.commands import Command, Reason, Reply, Status, operation_id_of_key
 from shared.database import PARTITION_LOCKS, DatabaseError
 from shared.money import BALANCE_MAX
 from shared.settings import WorkerSettings
@@ -95,9 +95,12 @@ async def test_same_id_with_another_body_within_one_batch__changes_nothing(
     assert await books.balance(wallet_id) == 100
 
 
-async def test_replay_in_a_later_batch__gets_the_stored_outcome(store: Store, books: BooksAsTheyStand) -> None:
+@pytest.mark.parametrize("has_key", [True, False], ids=["with a key", "with an id that no client chose"])
+async def test_replay_in_a_later_batch__gets_the_stored_outcome(
+    store: Store, books: BooksAsTheyStand, *, has_key: bool
+) -> None:
     wallet_id = await books.create_wallet()
-    command = deposit(wallet_id, 100)
+    command = deposit(wallet_id, 100, id=operation_id_of_key(wallet_id, "", "a key") if has_key else None)
     first = await store.settle([command])
     again = replace(command, token=command.token + 1)
 
@@ -396,21 +399,27 @@ async def test_settling__is_counted_as_reading_by_index(session: Session, books:
     assert scans > 0
 
 
-async def test_settling_a_hundred_commands__takes_one_transaction_of_three_statements(
-    session: Session, books: BooksAsTheyStand
+@pytest.mark.parametrize(
+    ("keys", "statements_expected"),
+    [(0, ["lock_wallets", "settle_batch"]), (1, ["lock_wallets", "recorded_operations", "settle_batch"])],
+    ids=["new ids are not looked up", "those of keys are"],
+)
+async def test_settling_a_hundred_commands__takes_one_transaction_of_few_statements(
+    session: Session, books: BooksAsTheyStand, keys: int, statements_expected: list[str]
 ) -> None:
     wallet_id = await books.create_wallet()
     commands = [deposit(wallet_id) for _ in range(100)]
-    await Store(session).settle(commands[:1])  # from here on every statement is prepared
+    commands += [deposit(wallet_id, id=operation_id_of_key(wallet_id, "", str(key))) for key in range(keys)]
+    first = deposit(wallet_id, id=operation_id_of_key(wallet_id, "", "first"))
+    await Store(session).settle([first])  # from here on every statement is prepared
     statements: list[str] = []
     connection = session._connection
     connection.add_query_logger(lambda record: statements.append(record.query))
 
-    await Store(session).settle(commands[1:])
+    await Store(session).settle(commands)
 
     await until(lambda: _is_complete(statements))
-    expected = [sql.query("lock_wallets"), sql.query("recorded_operations"), sql.query("settle_batch")]
-    assert statements[1:-1] == expected
+    assert statements[1:-1] == [sql.query(name) for name in statements_expected]
 
 
 async def _is_complete(statements: list[str]) -> bool:
