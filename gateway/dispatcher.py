@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from itertools import islice
+from math import ceil
 from uuid import UUID
 
 import structlog
@@ -23,13 +24,14 @@ from shared.database import DatabaseError
 from shared.errors import Pending, Refused, ServiceError, Unavailable, WalletQueueFull
 from shared.messages import START
 from shared.settings import GatewaySettings
-from shared.streams import RedisError, Streams, Submission
+from shared.streams import Full, RedisError, Streams, Submission
 
 BLOCK_MS = 1_000  # longest wait in one read of the reply key
 RETRY_SECONDS = 0.1  # pause between tries while Redis is away
 LOOK_EVERY_SECONDS = 1.0  # one look per second for all old waiters together
 LOOK_AFTER_SECONDS = 1.0  # a reply that takes longer may have been lost
 LOOK_MAX = 5_000  # commands in one look, oldest first
+RETRY_AFTER_SECONDS_MAX = 60  # what waits may stand still, and go on at any moment
 
 Find = Callable[[Sequence[UUID]], Awaitable[Sequence[Reply]]]
 
@@ -140,7 +142,7 @@ class Dispatcher:
             self._outbox_filled.clear()
         return batch
 
-    def _take_answer(self, held: _Held, answer: str | Submission) -> None:
+    def _take_answer(self, held: _Held, answer: str | Submission | Full) -> None:
         """Note what became of a submit. What was neither accepted nor refused is parked: the look sends it again."""
         if isinstance(answer, str):
             held.state, held.message_id = _State.SUBMITTED, answer
@@ -299,12 +301,14 @@ def _is_parked(held: _Held) -> bool:
     return held.message_id is None and not held.in_outbox and held.state is not _State.SENDING
 
 
-def _refusal(held: _Held, answer: Submission) -> Refused | None:
+def _refusal(held: _Held, answer: Submission | Full) -> Refused | None:
     """Return why a command that Redis certainly does not have is refused now; None: it is worth another try."""
-    if answer is Submission.WALLET_FULL:
-        return WalletQueueFull(f"Too many operations wait for wallet {held.command.wallet_id}.")
-    if answer is Submission.PARTITION_FULL:
-        return Unavailable("Too many operations wait in this part of the service.")
+    if isinstance(answer, Full):
+        # As long as the oldest has waited: in that time, at the present pace, all that waits now is worked off.
+        seconds = min(max(1, ceil(answer.oldest_ms / 1_000)), RETRY_AFTER_SECONDS_MAX)
+        if answer.queue is Submission.WALLET_FULL:
+            return WalletQueueFull(f"Too many operations wait for wallet {held.command.wallet_id}.", seconds)
+        return Unavailable("Too many operations wait in this part of the service.", seconds)
     if answer is Submission.NOT_A_STREAM:
         return Unavailable(f"The queue of wallet {held.command.wallet_id} cannot be used.")
     return Unavailable("The operations queue takes nothing at the moment.") if held.late else None

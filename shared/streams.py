@@ -7,6 +7,7 @@ again and the call repeated. Knows what a command is; knows nothing of HTTP, Pos
 import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ LIBRARY_VERSION = int(re.findall(r"^local VERSION = (\d+)$", LIBRARY, re.MULTILI
 SCAN_PAGE = 500  # messages or keys read in one go by the looks that page
 REPLIES_PAGE = 100  # messages of a reply key read in one go; each holds a batch's outcomes
 
-__all__ = ["LIBRARY", "LIBRARY_VERSION", "RedisError", "Streams", "Submission"]
+__all__ = ["LIBRARY", "LIBRARY_VERSION", "Full", "RedisError", "Streams", "Submission"]
 
 
 class Submission(Enum):
@@ -36,6 +37,14 @@ class Submission(Enum):
     NOT_A_STREAM = "not_a_stream"  # something else has the key of the wallet's stream
     NOT_RUN = "not_run"
     UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """A submitted command found no room. `oldest_ms` is how long the oldest in front of it has waited."""
+
+    queue: Submission
+    oldest_ms: int
 
 
 class Streams:
@@ -71,7 +80,7 @@ class Streams:
 
     async def submit(
         self, commands: Sequence[Command], wallet_queue_max: int, partition_queue_max: int
-    ) -> list[str | Submission]:
+    ) -> list[str | Submission | Full]:
         """Append commands to their wallets' streams, in order, in one trip.
 
         Returns, per command, its message id or why there is none. Never raises: a broken connection is UNKNOWN for
@@ -94,7 +103,7 @@ class Streams:
                     on.append(prefix + fields[0])
                     args += fields
             calls.append(("wallet_submit", on, args))
-        results: list[str | Submission] = [Submission.UNKNOWN] * len(commands)
+        results: list[str | Submission | Full] = [Submission.UNKNOWN] * len(commands)
         answers = await self._call(calls)
         for partitions, answer in zip(self._together(by_partition), answers, strict=True):
             indexes = [index for partition in partitions for index in by_partition[partition]]
@@ -249,10 +258,13 @@ def _raise_first(answers: Iterable[Any]) -> None:
             raise answer
 
 
-def _submission_of(answer: Any, position: int) -> str | Submission:
+def _submission_of(answer: Any, position: int) -> str | Submission | Full:
     if isinstance(answer, Exception):
         # A function that is not there did not run either.
         not_run = was_not_run(answer) or is_unknown_function(answer)
         return Submission.NOT_RUN if not_run else Submission.UNKNOWN
     text: str = answer[position].decode()
-    return text if "-" in text else Submission(text)
+    if "-" in text:
+        return text
+    why, _, oldest_ms = text.partition(" ")
+    return Full(Submission(why), int(oldest_ms)) if oldest_ms else Submission(why)

@@ -20,7 +20,7 @@ local function id_source(meta)
   local time = redis.call('TIME')
   local ms, n = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000), -1
   local last_id = redis.call('HGET', meta, 'last_id')
-  local source = {last_id = last_id or '0-0'}
+  local source = {last_id = last_id or '0-0', now_ms = ms}
 
   function source.rise_above(id)
     local id_ms, id_n = string.match(id, '^(%d+)-(%d+)$')
@@ -58,6 +58,10 @@ local function append(ids, stream, ...)
   return id
 end
 
+local function age_ms(ids, entry)
+  return entry and math.max(0, ids.now_ms - tonumber(string.match(entry[1], '^(%d+)'))) or 0
+end
+
 local function lower_depth(meta, count)
   if count > 0 and redis.call('HINCRBY', meta, 'depth', -count) < 0 then
     redis.call('HSET', meta, 'depth', 0)
@@ -68,8 +72,8 @@ end
 -- KEYS  per partition: ready, meta, then one wallet stream per command
 -- ARGV  wallet_queue_max, partition_queue_max, then per partition: number of commands, then 8 per command: wallet, id,
 --       type, amount, reply_to, submitted_at, request_id, token
--- Returns one string per command: its message id, or 'wallet_full', 'partition_full' or 'not_a_stream' (nothing was
--- appended).
+-- Returns one string per command: its message id, or why nothing was appended: 'not_a_stream', or 'wallet_full' or
+-- 'partition_full' and for how many ms the oldest has waited, of the wallet or of the wallet whose turn is next.
 local function submit(keys, args)
   local wallet_max, partition_max = tonumber(args[1]), tonumber(args[2])
   local results, k, a = {}, 1, 3
@@ -85,9 +89,10 @@ local function submit(keys, args)
       if is_error(waiting) then
         results[#results + 1] = 'not_a_stream' -- made by hand, and no reason to hold up the others
       elseif waiting >= wallet_max then
-        results[#results + 1] = 'wallet_full'
+        local head = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
+        results[#results + 1] = 'wallet_full ' .. age_ms(ids, head)
       elseif depth + accepted >= partition_max then
-        results[#results + 1] = 'partition_full'
+        results[#results + 1] = 'partition_full ' .. age_ms(ids, redis.call('XRANGE', ready, '-', '+', 'COUNT', 1)[1])
       else
         results[#results + 1] = append(ids, stream, 'id', args[a + 1], 'type', args[a + 2], 'amount', args[a + 3],
           'reply_to', args[a + 4], 'submitted_at', args[a + 5], 'request_id', args[a + 6], 'token', args[a + 7])

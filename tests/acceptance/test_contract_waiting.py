@@ -164,6 +164,13 @@ async def test_wallets_queue_full__429_and_nothing_happens(alone: Client, own_se
     elsewhere = await alone.deposit(other, 1, prefer="wait=0")
     assert elsewhere.status == 202
 
+    async def is_told_to_wait_longer() -> bool:
+        # Nothing moves: the longer the queue has stood still, the later a retry is worth it.
+        answer = await alone.deposit(full, 100, prefer="wait=0")
+        return int(answer.headers["Retry-After"]) >= 2
+
+    await until(is_told_to_wait_longer, 10)
+
     own_service.start_worker()
     for answer in (*accepted, elsewhere):
         await decided(alone, answer.headers["Location"])

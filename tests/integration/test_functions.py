@@ -13,7 +13,7 @@ from shared import keys
 from shared.codec import encode_command
 from shared.commands import Operation, OperationType, Reply, Status
 from shared.messages import START, Message
-from shared.streams import LIBRARY, LIBRARY_VERSION, Submission
+from shared.streams import LIBRARY, LIBRARY_VERSION, Full, Submission
 from tests.commands import EPOCH, deposit, wallet_in
 from tests.integration.stage import MANY, PARTITIONS, P, Stage, in_order, streams_over
 from tests.waiting import until
@@ -93,11 +93,31 @@ async def test_submit_to_a_full_wallet__refused_and_nothing_appended(stage: Stag
 
     answers = await stage.streams.submit([deposit(full), deposit(other)], 2, MANY)
 
-    assert answers[0] is Submission.WALLET_FULL
+    assert isinstance(answers[0], Full)
+    assert answers[0].queue is Submission.WALLET_FULL
     assert isinstance(answers[1], str)
     assert await stage.messages(full) == before
     assert await stage.ready() == [str(full), str(other)]
     assert await stage.depth() == 3
+
+
+async def test_submit_to_a_full_queue__is_told_how_long_the_oldest_has_waited(stage: Stage) -> None:
+    wallet_id, other = wallet_in(P, PARTITIONS), wallet_in(P, PARTITIONS)
+    seconds, micros = await stage.client.time()
+    a_minute_ago = f"{seconds * 1000 + micros // 1000 - 60_000}-0"
+    await stage.client.xadd(keys.ready_stream(P), {"wallet": str(wallet_id)}, id=a_minute_ago)
+    await stage.client.xadd(keys.wallet_stream(P, wallet_id), {"id": "old"}, id=a_minute_ago)
+    await stage.submit(deposit(other))
+
+    for_wallet, for_partition = [
+        (await stage.streams.submit([deposit(wallet)], wallet_max, partition_max))[0]
+        for wallet, wallet_max, partition_max in ((wallet_id, 1, MANY), (other, MANY, 1))
+    ]
+
+    for answer, queue in ((for_wallet, Submission.WALLET_FULL), (for_partition, Submission.PARTITION_FULL)):
+        assert isinstance(answer, Full)
+        assert answer.queue is queue
+        assert 60_000 <= answer.oldest_ms < 90_000
 
 
 async def test_submit_to_a_full_partition__refused_and_nothing_appended(stage: Stage) -> None:
@@ -107,7 +127,8 @@ async def test_submit_to_a_full_partition__refused_and_nothing_appended(stage: S
 
     answers = await stage.streams.submit([deposit(wallet_id), deposit(elsewhere)], MANY, 1)
 
-    assert answers[0] is Submission.PARTITION_FULL
+    assert isinstance(answers[0], Full)
+    assert answers[0].queue is Submission.PARTITION_FULL
     assert isinstance(answers[1], str)
     assert await stage.keys() - before == {keys.wallet_stream(P + 1, elsewhere)}
     assert len(await stage.ready()) == 1
@@ -128,7 +149,7 @@ async def test_wallet_that_fills_within_one_call__takes_what_fits(stage: Stage) 
 
     answers = await stage.streams.submit([deposit(wallet_id) for _ in range(5)], 3, MANY)
 
-    assert answers[3:] == [Submission.WALLET_FULL] * 2
+    assert [answer.queue for answer in answers[3:] if isinstance(answer, Full)] == [Submission.WALLET_FULL] * 2
     assert await stage.messages(wallet_id) == answers[:3]
 
 
