@@ -14,6 +14,7 @@ from shared import keys
 from shared.messages import START
 from shared.nodes import Nodes, RedisError
 
+BUSY_MESSAGES = 8  # a claim that brought as many is most likely followed by one that finds something, too
 CLUSTER_BLOCK_MS = 500  # a cursor that was set back is seen this soon; each partition costs two reads a second
 
 log = structlog.get_logger(__name__)
@@ -25,8 +26,8 @@ class ReadyReader(Protocol):
     async def wait(self, cursors: Mapping[int, str], block_ms: int) -> list[int]:
         """Return what may have a ready message beyond its cursor, [] after the block; raises RedisError."""
 
-    def note(self, *, claimed: bool) -> None:
-        """Hear whether the last claim brought anything."""
+    def note(self, messages: int) -> None:
+        """Hear how many messages the last claim brought."""
 
     async def close(self) -> None:
         """End the reads under way."""
@@ -39,8 +40,8 @@ class SingleReader:
         self._nodes = nodes
         self._is_busy = False
 
-    def note(self, *, claimed: bool) -> None:
-        self._is_busy = claimed
+    def note(self, messages: int) -> None:
+        self._is_busy = messages >= BUSY_MESSAGES
 
     async def wait(self, cursors: Mapping[int, str], block_ms: int) -> list[int]:
         if self._is_busy:
@@ -61,7 +62,7 @@ class ClusterReader:
         self._reads: dict[int, asyncio.Task[bool]] = {}
         self._afters: dict[int, str] = {}
 
-    def note(self, *, claimed: bool) -> None:
+    def note(self, messages: int) -> None:
         """A claim is a call for each partition: it is worth knowing which."""
 
     async def wait(self, cursors: Mapping[int, str], block_ms: int) -> list[int]:

@@ -160,7 +160,7 @@ class Streams:
                 messages = [Message(message_id.decode(), fields) for message_id, fields in entries]
                 name = wallet.decode(errors="replace")
                 claims.append(Claim(partitions[number - 1], name, ready_id.decode(), messages))
-        self._ready.note(claimed=bool(claims))
+        self._ready.note(sum(len(claim.messages) for claim in claims))
         return claims
 
     async def finish(

@@ -13,6 +13,7 @@ from shared import keys
 from shared.codec import encode_command
 from shared.commands import Operation, OperationType, Reply, Status
 from shared.messages import START, Message
+from shared.ready import BUSY_MESSAGES
 from shared.streams import LIBRARY, LIBRARY_VERSION, Full, Submission
 from tests.commands import EPOCH, deposit, wallet_in
 from tests.integration.stage import MANY, PARTITIONS, P, Stage, in_order, streams_over
@@ -256,7 +257,8 @@ async def test_claim__messages_are_read_back_as_they_were_sent(stage: Stage) -> 
 
 
 async def test_wait_ready__names_the_partitions_with_something_beyond_the_cursor(stage: Stage) -> None:
-    await stage.submit(deposit(wallet_in(0, PARTITIONS)), deposit(wallet_in(2, PARTITIONS)))
+    second = wallet_in(2, PARTITIONS)
+    await stage.submit(deposit(wallet_in(0, PARTITIONS)), *(deposit(second) for _ in range(BUSY_MESSAGES)))
     everywhere = dict.fromkeys(range(PARTITIONS), START)
     assert sorted(await stage.streams.wait_ready(everywhere, 50)) == [0, 2]
 
