@@ -77,7 +77,8 @@ class Store:
             async with self._session.transaction() as connection:
                 [row] = await connection.fetch(sql.query("lock_wallets"), [command.wallet_id])
                 wallet = wallet_of(row)
-                refused = ledger.reject(command, Reason.REFUSED_BY_DATABASE, wallet.balance, wallet.updated_at)
+                decided_at = max(row["now"], wallet.updated_at)
+                refused = ledger.reject(command, Reason.REFUSED_BY_DATABASE, wallet.balance, decided_at)
                 settlement = ledger.Settlement([refused], [refused], [])
                 await connection.execute(sql.query("settle_batch"), *_arrays(settlement))
         except DatabaseRefused:
