@@ -105,10 +105,12 @@ class Partitions:
         for claim in claims:
             partition = self._owned[claim.partition]
             partition.under_way.discard(claim.wallet)
-            # From the start also whenever a partition is idle: a Redis that came back empty, with a clock that is
-            # behind, gives out ids below the old cursor.
-            if not finished or not partition.under_way or claim.wallet in partition.passed_over:
+            if not finished or claim.wallet in partition.passed_over:
                 partition.rewind()
+            elif not partition.under_way:
+                # Idle: from the start, because a Redis that came back empty, with a clock that is behind, gives out ids
+                # below the old cursor. A claim that is being made may move on from here: there is nothing behind it.
+                partition.cursor = START
 
     def rewind(self) -> None:
         """Claim every partition from the start: Redis may have come back with other contents."""

@@ -152,6 +152,18 @@ def test_claim_read_before_a_failed_finish__does_not_hide_what_must_be_claimed_a
     assert tuple(map(int, partitions.cursors()[P].split("-"))) < (5, 0)
 
 
+def test_claim_read_before_its_partition_went_idle__is_not_read_again_at_once(partitions: Partitions) -> None:
+    first = claim("a", "5-0")
+    partitions.admit([first])
+    assert partitions.cursors()[P] == "5-0"  # a claim beyond this is read in Redis …
+    partitions.done([first], finished=True)  # … while the last of what was under way is done
+
+    second = claim("a", "6-0")
+    assert partitions.admit([second]) == [second]
+
+    assert partitions.cursors()[P] == "6-0"
+
+
 def test_rewind__claims_everything_from_the_start(partitions: Partitions) -> None:
     partitions.admit([claim("a", "5-0"), claim("a", "5-0", Q)])
 
