@@ -28,7 +28,7 @@ def behind_the_gateway(folder: DataFolder, settings: Mapping[str, str], workers:
     names = [f"worker-{number}" for number in range(1, workers + 1)]
     return [
         *(python_module("worker", folder.log_path(name), {**settings, "WORKER_NAME": name}, name) for name in names),
-        python_module("arq worker.maintenance.WorkerSettings", folder.log_path("maintenance"), settings, "maintenance"),
+        python_module("worker.maintenance", folder.log_path("maintenance"), settings, "maintenance"),
     ]
 
 

@@ -10,23 +10,19 @@ import os
 import signal
 import socket
 import sys
-from functools import partial
-from typing import Any
 
 import structlog
 from aiohttp import web
 
 from gateway import keys
 from gateway.app import build
-from gateway.connection import Connection
+from gateway.connection import Connections
 from shared import logs
 from shared.errors import Misconfigured, OperatorError
 from shared.process import prepare_database, relax_garbage_collector, run, stop_event
 from shared.settings import GatewaySettings
 
 BACKLOG = 1024  # connections that may wait to be accepted
-# No access log; an idle connection is kept for longer than load balancers keep theirs.
-CONNECTION: dict[str, Any] = {"access_log": None, "keepalive_timeout": 75.0}
 CLOSE_SECONDS = 10.0  # to close connections once the requests are answered
 
 log = structlog.get_logger(__name__)
@@ -45,11 +41,13 @@ async def serve(settings: GatewaySettings, listener: socket.socket, lifeline: in
     await runner.setup()
     try:
         assert runner.server is not None  # noqa: S101 it was set up
-        accept = partial(Connection, runner.server, loop=asyncio.get_running_loop(), **CONNECTION)
+        connections = Connections(settings)
+        accept = connections.accept(runner.server)
         server = await asyncio.get_running_loop().create_server(accept, sock=listener, backlog=BACKLOG)
         relax_garbage_collector()
         log.info("serving", host=settings.host, port=listener.getsockname()[1], pid=os.getpid())
-        await stop.wait()
+        async with connections.watched():
+            await stop.wait()
         server.close()
     finally:
         await runner.cleanup()

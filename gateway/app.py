@@ -20,7 +20,7 @@ from shared.settings import GatewaySettings
 
 def build(settings: GatewaySettings) -> web.Application:
     """Return the application; its resources open when it starts."""
-    app = web.Application(middlewares=[edge], client_max_size=settings.body_bytes_max)
+    app = web.Application(middlewares=[edge(settings.requests_max)], client_max_size=settings.body_bytes_max)
     app[SETTINGS] = settings
     app.cleanup_ctx.extend([_books, _access, _streams, _dispatcher])
     document = orjson.dumps(openapi.document(is_key_required=settings.auth == "required"))

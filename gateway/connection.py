@@ -1,17 +1,129 @@
-"""A client's connection. What comes over it without being a request is answered as a problem, like everything else."""
+"""A client's connection, and how long a client may take: what is not a request, or comes too late, gets a problem.
 
+Guarantees that no client holds a connection by being slow: header, body and the taking of an answer have each their
+time. A request that waits for its outcome, and an idle connection between two requests, are not slow. The limits cost
+a request next to nothing: a sweep looks at all connections, and a request leaves no more than it needs.
+"""
+
+import asyncio
+import contextlib
 import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import structlog
 from aiohttp import web
+from aiohttp.streams import EMPTY_PAYLOAD
+from aiohttp.web_protocol import _ErrInfo
 
 from gateway import problems
+from gateway.requests import TooSlow
+from shared.settings import GatewaySettings
+
+HEADER_BYTES_MAX = 65_536  # of one request's header that comes in pieces; aiohttp limits each line, not their sum
+SWEEP_SECONDS_MAX = 1.0  # how much later than its limit a slow client may be cut
+SWEEP_AT_ONCE = 500  # connections: less than a millisecond in which nobody else is served
+# No access log; an idle connection is kept for longer than load balancers keep theirs.
+ARGUMENTS: dict[str, Any] = {"access_log": None, "keepalive_timeout": 75.0}
+LINGERING_SECONDS_MAX = 10.0  # to take the rest of a body whose request is answered already
 
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a client may take, in seconds."""
+
+    header_seconds: float
+    body_seconds: float
+    answer_seconds: float
+
+    @property
+    def sweep_seconds(self) -> float:
+        """How often to look: often enough for short limits, too."""
+        return min(SWEEP_SECONDS_MAX, self.header_seconds / 4, self.body_seconds / 4, self.answer_seconds / 4)
+
+
 class Connection(web.RequestHandler):
-    """aiohttp's connection, with our words when it cannot read a request."""
+    """aiohttp's connection, with our words when it cannot read a request, and an end to its patience."""
+
+    __slots__ = (
+        "_body_of",
+        "_body_since",
+        "_closing_since",
+        "_header_bytes",
+        "_header_of",
+        "_header_since",
+        "_open",
+        "_socket",
+        "_unread_since",
+    )
+
+    def __init__(self, manager: web.Server, open_connections: "set[Connection]", **arguments: Any) -> None:
+        super().__init__(manager, loop=asyncio.get_running_loop(), **arguments)
+        self._open = open_connections
+        self._socket: asyncio.Transport | None = None  # kept to the very end, unlike `transport`
+        # Since when parts of a header, or of a body, have been coming: of the request with this number.
+        self._header_of, self._header_since, self._header_bytes = -1, 0.0, 0
+        self._body_of, self._body_since = -1, 0.0
+        self._unread_since: float | None = None
+        self._closing_since: float | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Give the first header its time from now on."""
+        super().connection_made(transport)
+        self._socket = self.transport
+        self._header_of, self._header_since = 0, self._loop.time()
+        self._open.add(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Forget the connection."""
+        self._open.discard(self)
+        self._socket = None
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; note when a header comes in pieces, which the usual one does not."""
+        super().data_received(data)
+        # Nothing to be served, and nothing being served. (Right after the connection was made nobody waits yet.)
+        if not self._messages and (self._waiter is not None or not self._request_count):
+            self._note_part(len(data))
+
+    def pause_writing(self) -> None:
+        """Note since when the client leaves unread more than the socket and its buffer take."""
+        super().pause_writing()
+        self._unread_since = self._loop.time()
+
+    def resume_writing(self) -> None:
+        """Go on writing: the client reads."""
+        super().resume_writing()
+        self._unread_since = None
+
+    def check_time(self, limits: Limits, now: float) -> None:
+        """Cut the client if it takes too long for what it is doing."""
+        socket = self._socket
+        if socket is None:
+            return
+        if socket.is_closing():
+            # What was to be sent last is still there, and its reader is not.
+            self._closing_since = self._closing_since or now
+            if now - self._closing_since >= limits.answer_seconds:
+                socket.abort()
+        elif self._unread_since is not None:
+            if now - self._unread_since >= limits.answer_seconds:
+                log.info("answer not taken in time", unsent_bytes=socket.get_write_buffer_size())
+                socket.abort()
+        elif self._waiter is not None:
+            if self._header_of == self._request_count and now - self._header_since >= limits.header_seconds:
+                self._refuse_header(TooSlow("header"))
+        elif (request := self._current_request) is not None and not request.content.is_eof():
+            if self._body_of != self._request_count:
+                self._body_of, self._body_since = self._request_count, now
+            if now - self._body_since >= limits.body_seconds:
+                self._lingering_time = 0.0  # nor is the rest waited for once it is answered
+                request.content.set_exception(TooSlow("body"))
 
     def handle_error(
         self,
@@ -22,7 +134,10 @@ class Connection(web.RequestHandler):
     ) -> web.StreamResponse:
         """Answer what was not understood, and close: where the next request would start is not known."""
         request_id = secrets.token_hex(16)
-        if status < 500:
+        if isinstance(exc, TooSlow):
+            log.info("slow request", request_id=request_id, part=str(exc))
+            response = problems.of_http_error(web.HTTPRequestTimeout(), request)
+        elif status < 500:
             log.info("unreadable request", request_id=request_id, error=type(exc).__name__)
             response = problems.of_http_error(web.HTTPBadRequest(), request)
         else:
@@ -31,3 +146,62 @@ class Connection(web.RequestHandler):
         response.headers["X-Request-ID"] = request_id
         response.force_close()
         return response
+
+    def _note_part(self, size: int) -> None:
+        """Note a part of a header. (Of a body it cannot be: then a request would be under way.)"""
+        if not size:
+            return
+        if self._header_of != self._request_count:
+            self._header_of, self._header_since, self._header_bytes = self._request_count, self._loop.time(), 0
+        self._header_bytes += size
+        if self._header_bytes > HEADER_BYTES_MAX:
+            self._refuse_header(ValueError("header too long"))
+
+    def _refuse_header(self, error: Exception) -> None:
+        """End the wait for a header; without an answer when nothing of it came: nobody asked for one."""
+        if self._waiter is None or self._waiter.done():
+            return
+        if not self._header_bytes:
+            self.force_close()
+            return
+        # As aiohttp does with what it cannot parse.
+        self._request_count += 1
+        self._messages.append((_ErrInfo(status=400, exc=error, message=""), EMPTY_PAYLOAD))
+        self._waiter.set_result(None)
+
+
+class Connections:
+    """The open connections of a server, and the sweep over them."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._limits = Limits(settings.header_seconds, settings.body_seconds, settings.answer_seconds)
+        self._lingering_seconds = min(settings.body_seconds, LINGERING_SECONDS_MAX)
+        self._open: set[Connection] = set()
+
+    def accept(self, manager: web.Server) -> partial[Connection]:
+        """Return what makes a connection's protocol."""
+        return partial(Connection, manager, self._open, lingering_time=self._lingering_seconds, **ARGUMENTS)
+
+    @contextlib.asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """Cut slow clients; leaving ends that."""
+        task = asyncio.create_task(self._sweep())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._limits.sweep_seconds)
+            now = loop.time()
+            for number, connection in enumerate(tuple(self._open)):
+                if number % SWEEP_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+                try:
+                    connection.check_time(self._limits, now)
+                except Exception:
+                    log.exception("defect in the time limits of a connection")
+                    connection.force_close()

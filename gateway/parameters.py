@@ -64,7 +64,7 @@ LIMIT = Parameter(
 CURSOR = Parameter(
     "query",
     "cursor",
-    "The `next_cursor` of the page before, of the same wallet and status; any other is refused.",
+    "The `next_cursor` of the page before, of the same wallet and status.",
     {"type": "string", "pattern": r"^[A-Za-z0-9_-]+$"},
 )
 STATUS = Parameter(

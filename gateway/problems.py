@@ -49,6 +49,7 @@ KINDS = {
         Kind(404, "operation_not_found", "There is no such operation"),
         Kind(404, "not_found", "There is nothing at this address"),
         Kind(405, "method_not_allowed", "This address does not know this method"),
+        Kind(408, "request_timeout", "The request did not arrive in time"),
         Kind(413, "body_too_large", "The body is too large"),
         Kind(415, "unsupported_media_type", "The body must be application/json in UTF-8"),
         Kind(422, "validation_error", "The request is not acceptable"),
@@ -77,6 +78,7 @@ CODES: dict[type[ServiceError], str | Callable[[Any], str]] = {
 _HTTP_CODES = {
     404: "not_found",
     405: "method_not_allowed",
+    408: "request_timeout",
     413: "body_too_large",
     415: "unsupported_media_type",
 }

@@ -32,6 +32,10 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}\Z", re.ASCII)
 Body = TypeVar("Body", bound=BaseModel)
 
 
+class TooSlow(TimeoutError):
+    """The client took longer over a part of its request, which is named, than it may."""
+
+
 def uuid_in_path(request: web.Request, name: str) -> UUID:
     """Return the path's UUID, in any usual spelling (RFC 9562, with or without hyphens, braces, urn:uuid:)."""
     text = request.match_info[name]
@@ -108,7 +112,7 @@ def seq_cursor(request: web.Request) -> int | None:
     parts = _cursor_parts(request, 1)
     if parts is None:
         return None
-    if not re.fullmatch(r"[0-9]{1,18}", parts[0], re.ASCII):
+    if not re.fullmatch(r"[1-9][0-9]{0,17}", parts[0], re.ASCII):
         _refuse_cursor()
     return int(parts[0])
 
@@ -137,7 +141,7 @@ def _cursor_parts(request: web.Request, count: int) -> list[str] | None:
         parts = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii").split("|")
     except ValueError:
         _refuse_cursor()
-    if len(parts) != count:
+    if len(parts) != count or encode_cursor(*parts) != cursor:  # padded, or written in another way than ours
         _refuse_cursor()
     return parts
 

@@ -83,7 +83,14 @@ class Route:
 
 # What the check of the API key may answer, on every route that has a scope.
 GUARD_PROBLEMS = ("unauthenticated", "forbidden")
-_BODY_PROBLEMS = ("malformed_json", "bad_request", "body_too_large", "unsupported_media_type", "validation_error")
+_BODY_PROBLEMS = (
+    "malformed_json",
+    "bad_request",
+    "request_timeout",
+    "body_too_large",
+    "unsupported_media_type",
+    "validation_error",
+)
 
 ROUTES = (
     Route(

@@ -23,6 +23,7 @@ else:  # generic in its stubs only
 Record = asyncpg.Record
 
 CONNECT_TIMEOUT_SECONDS = 5.0
+POOL_TIMEOUT_SECONDS = 5.0  # the wait for a connection that others use, or for a new one
 QUERY_TIMEOUT_SECONDS = 10.0  # far above any statement of the service: what takes longer is lost
 RETRY_SECONDS = 0.2
 
@@ -72,11 +73,32 @@ async def connect(settings: Settings, application_name: str, **server_settings: 
     return await asyncpg.connect(**connect_arguments(settings, application_name, **server_settings))
 
 
+class _ImpatientPool(Pool):
+    """A pool whose callers wait for a connection for so long and no longer: by itself it lets them wait for ever."""
+
+    def acquire(
+        self, *, timeout: float | None = POOL_TIMEOUT_SECONDS
+    ) -> "asyncpg.pool.PoolAcquireContext[asyncpg.Record]":
+        return super().acquire(timeout=timeout)
+
+
 async def open_pool(settings: Settings, application_name: str, connections_max: int) -> Pool:
-    """Open a pool for short statements; connections are made when first needed, so Postgres may come later."""
+    """Open a pool for short statements; connections are made when first needed, so Postgres may come later.
+
+    A statement that no connection can be had for raises TimeoutError, which is one of DatabaseLost.
+    """
     # Some sessions may be kept long and see a small table grow: a sequential scan must not stay in their plans.
     arguments = connect_arguments(settings, application_name, enable_seqscan="off")
-    return await asyncpg.create_pool(min_size=0, max_size=connections_max, **arguments)
+    return await _ImpatientPool(
+        min_size=0,
+        max_size=connections_max,
+        max_queries=50_000,
+        max_inactive_connection_lifetime=300.0,
+        connection_class=asyncpg.Connection,
+        record_class=asyncpg.Record,
+        loop=asyncio.get_running_loop(),
+        **arguments,
+    )
 
 
 async def wait_until_up(

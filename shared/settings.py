@@ -7,7 +7,7 @@ that names the setting.
 import socket
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import Misconfigured
@@ -61,6 +61,10 @@ class GatewaySettings(Settings):
     )
     flush_commands_max: Positive = Field(1_000, description="commands in one trip to Redis: some 10 ms of its time")
     body_bytes_max: Positive = Field(65_536, description="longest request body; beyond: 413")
+    header_seconds: Seconds = Field(10.0, description="a header has arrived this long after it began; else: 408")
+    body_seconds: Seconds = Field(30.0, description="a body has arrived this long after its header; else: 408")
+    answer_seconds: Seconds = Field(30.0, description="how long a client may leave an answer unread; then it is cut")
+    requests_max: Positive = Field(10_000, description="requests under way in one process; beyond: 503 at once")
     postgres_pool_max: Positive = Field(8, description="connections for reads and wallet creation, per process")
     drain_seconds: Seconds = Field(15.0, description="how long SIGTERM waits for requests under way")
 
@@ -80,3 +84,26 @@ class WorkerSettings(Settings):
     reply_ttl_seconds: Positive = Field(60, description="how long a reply key lives after its last reply")
     reply_messages_max: Positive = Field(256, description="messages kept in a reply key; each holds a batch's outcomes")
     dead_letters_max: Positive = Field(10_000, description="dead letters kept per partition, oldest dropped first")
+
+
+class MaintenanceSettings(WorkerSettings):
+    """What housekeeping needs beside them and the worker's."""
+
+    maintenance_redis_url: SecretStr = Field(
+        SecretStr(""),
+        validate_default=True,
+        description="a plain Redis for the schedule of the jobs; needed beside a Cluster. Empty: REDIS_URL",
+    )
+    reconcile_chunk_operations: Positive = Field(
+        5_000, description="operations, and wallets, in one look at the books: a snapshot of tens of ms"
+    )
+    reconcile_pause_seconds: Seconds = Field(0.1, description="between two looks: the stores belong to the workers")
+    reconcile_run_seconds: Seconds = Field(20.0, description="a run ends after so long and the next one goes on there")
+    statistics_run_seconds: Seconds = Field(20.0, description="the same for counting what is new in the books")
+
+    @field_validator("maintenance_redis_url")
+    @classmethod
+    def _schedule_on_a_plain_redis(cls, url: SecretStr, others: ValidationInfo) -> SecretStr:
+        if others.data.get("redis_cluster") and not url.get_secret_value():
+            raise ValueError("name a plain Redis here: REDIS_URL names a Cluster")
+        return url

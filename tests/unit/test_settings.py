@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import Misconfigured
-from shared.settings import GatewaySettings, Settings, WorkerSettings
+from shared.settings import GatewaySettings, MaintenanceSettings, Settings, WorkerSettings
 
 SECRET = "correct-horse-battery-staple"
 
@@ -13,7 +13,7 @@ SECRET = "correct-horse-battery-staple"
 @pytest.fixture(autouse=True)
 def _no_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Keep this machine's environment and `.env` out."""
-    for model in (Settings, GatewaySettings, WorkerSettings):
+    for model in (Settings, GatewaySettings, MaintenanceSettings):
         for name in model.model_fields:
             monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.chdir(tmp_path)
@@ -36,6 +36,10 @@ WRONG = [
     (GatewaySettings, "HELD_COMMANDS_MAX", ("0",)),
     (GatewaySettings, "FLUSH_COMMANDS_MAX", ("-5",)),
     (GatewaySettings, "BODY_BYTES_MAX", ("0",)),
+    (GatewaySettings, "HEADER_SECONDS", ("0", "-1")),
+    (GatewaySettings, "BODY_SECONDS", ("0", "never")),
+    (GatewaySettings, "ANSWER_SECONDS", ("0",)),
+    (GatewaySettings, "REQUESTS_MAX", ("0", "-1")),
     (GatewaySettings, "POSTGRES_POOL_MAX", ("0",)),
     (GatewaySettings, "DRAIN_SECONDS", ("0",)),
     (WorkerSettings, "WORKER_NAME", ("", "w" * 41)),
@@ -46,6 +50,10 @@ WRONG = [
     (WorkerSettings, "REPLY_TTL_SECONDS", ("0", "1.5")),
     (WorkerSettings, "REPLY_MESSAGES_MAX", ("0",)),
     (WorkerSettings, "DEAD_LETTERS_MAX", ("0",)),
+    (MaintenanceSettings, "RECONCILE_CHUNK_OPERATIONS", ("0",)),
+    (MaintenanceSettings, "RECONCILE_PAUSE_SECONDS", ("0",)),
+    (MaintenanceSettings, "RECONCILE_RUN_SECONDS", ("0",)),
+    (MaintenanceSettings, "STATISTICS_RUN_SECONDS", ("0",)),
 ]
 
 
@@ -67,11 +75,23 @@ def test_wrong_value__is_named_in_one_line_and_not_repeated(
         assert value not in said
 
 
+def test_cluster__needs_a_plain_redis_for_the_schedule_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_CLUSTER", "true")
+
+    with pytest.raises(Misconfigured, match=r"MAINTENANCE_REDIS_URL: .*plain Redis"):
+        MaintenanceSettings.load()
+
+    monkeypatch.setenv("MAINTENANCE_REDIS_URL", "redis://127.0.0.1:6380/0")
+    assert MaintenanceSettings.load().redis_cluster
+    assert WorkerSettings.load().redis_cluster
+
+
 def test_every_setting_that_can_be_wrong__is_tried_here() -> None:
     tried = {name for _, name, _ in WRONG}
     free = {"POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB", "POSTGRES_HOST", "REDIS_URL", "HOST"}
+    free |= {"MAINTENANCE_REDIS_URL"}
 
-    settings = {name.upper() for model in (GatewaySettings, WorkerSettings) for name in model.model_fields}
+    settings = {name.upper() for model in (GatewaySettings, MaintenanceSettings) for name in model.model_fields}
     assert settings - free == tried
 
 
@@ -104,7 +124,7 @@ def test_secret__is_not_shown_when_another_value_is_wrong(monkeypatch: pytest.Mo
     assert refused.value.__suppress_context__  # nor in a trace
 
 
-@pytest.mark.parametrize("model", [Settings, GatewaySettings, WorkerSettings])
+@pytest.mark.parametrize("model", [Settings, GatewaySettings, WorkerSettings, MaintenanceSettings])
 def test_nothing_set__every_setting_has_a_default(model: type[Settings]) -> None:
     assert model.load() == model.load()
 
@@ -125,7 +145,7 @@ def test_settings__do_not_change_while_a_process_runs() -> None:
         settings.partition_count = 1
 
 
-@pytest.mark.parametrize("model", [GatewaySettings, WorkerSettings])
+@pytest.mark.parametrize("model", [GatewaySettings, MaintenanceSettings])
 def test_every_limit__says_why(model: type[Settings]) -> None:
     plain = {"postgres_user", "postgres_password", "postgres_db", "postgres_host", "postgres_port", "host", "port"}
     plain |= {"log_level", "log_format"}

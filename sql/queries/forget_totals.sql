@@ -1,0 +1,2 @@
+-- $1 day
+DELETE FROM daily_totals WHERE day = $1

@@ -1,0 +1,1 @@
+SELECT count(*) FROM reconciliation_findings WHERE resolved_at IS NULL

@@ -1,0 +1,104 @@
+"""No more requests under way than a gateway can carry, and none that waits for Postgres without an end."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+
+from shared.database import POOL_TIMEOUT_SECONDS, QUERY_TIMEOUT_SECONDS, DatabaseLost, open_pool
+from shared.settings import GatewaySettings
+from tests.acceptance.problems import assert_problem
+from tests.service import Client, Service
+from tests.waiting import until
+
+REQUESTS_MAX = 8
+AT_ONCE_SECONDS_MAX = 0.5
+
+
+@pytest.fixture
+async def alone(own_service: Service) -> AsyncIterator[Client]:
+    """A client of a gateway that takes few requests at once, and behind which no worker runs yet."""
+    own_service.start_gateway("", None, REQUESTS_MAX=str(REQUESTS_MAX), POSTGRES_POOL_MAX="2")
+    await own_service.wait_ready("/healthz")
+    client = Client(own_service.url)
+    yield client
+    await client.close()
+
+
+@asynccontextmanager
+async def locked_wallets(service: Service) -> AsyncIterator[None]:
+    """Keep every reader of the wallets waiting, as a migration that went wrong would."""
+    settings = service.settings
+    connection = await asyncpg.connect(
+        host=settings.postgres_host,
+        port=settings.postgres_port,
+        user=settings.postgres_user,
+        database=settings.postgres_db,
+    )
+    try:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE wallets IN ACCESS EXCLUSIVE MODE")
+            yield
+    finally:
+        await connection.close()
+
+
+async def test_more_requests_than_allowed__503_at_once_and_those_before_are_served(
+    alone: Client, own_service: Service
+) -> None:
+    wallet_id = await alone.create_wallet()
+    path = f"/api/v1/wallets/{wallet_id}"
+    sent = [asyncio.create_task(alone.deposit(wallet_id, 1)) for _ in range(REQUESTS_MAX + 5)]
+
+    async def is_full() -> bool:
+        """Those beyond the limit have their answer."""
+        return sum(task.done() for task in sent) == 5
+
+    await until(is_full)
+    for _ in range(20):
+        began = time.monotonic()
+        read, written = await alone.get(path), await alone.deposit(wallet_id, 100)
+        assert time.monotonic() - began < AT_ONCE_SECONDS_MAX
+        assert_problem(read, 503, "unavailable", path)
+        assert_problem(written, 503, "unavailable", f"{path}/operation")
+        assert int(read.headers["Retry-After"]) >= 1
+    assert (await alone.get("/healthz")).status == 200
+    assert (await alone.get("/readyz")).body["missing"]  # its own answer: it was not refused
+
+    own_service.start_worker()
+    statuses = [answer.status for answer in await asyncio.gather(*sent)]
+    assert sorted(statuses) == [200] * REQUESTS_MAX + [503] * 5
+    assert await alone.balance(wallet_id) == f"{REQUESTS_MAX}.00"
+
+
+async def test_reads_while_postgres_answers_none__503_in_time_for_those_without_a_connection_too(
+    alone: Client, own_service: Service
+) -> None:
+    path = f"/api/v1/wallets/{await alone.create_wallet()}"
+    async with locked_wallets(own_service):
+
+        async def read() -> float:
+            began = time.monotonic()
+            answer = await alone.get(path)
+            assert_problem(answer, 503, "unavailable", path)
+            assert int(answer.headers["Retry-After"]) >= 1
+            return time.monotonic() - began
+
+        seconds = sorted(await asyncio.gather(*(read() for _ in range(REQUESTS_MAX - 1))))
+
+    # Two had the two connections; the others waited for one, and no longer than they may.
+    assert seconds[-1] < QUERY_TIMEOUT_SECONDS + 1
+    assert seconds[-3] == pytest.approx(POOL_TIMEOUT_SECONDS, abs=0.5)
+    assert (await alone.get(path)).status == 200
+
+
+async def test_wait_for_a_connection_that_was_given_up__takes_none_away(gateway_settings: GatewaySettings) -> None:
+    async with await open_pool(gateway_settings, "limits", 1) as pool:
+        async with pool.acquire():
+            for _ in range(3):
+                with pytest.raises(DatabaseLost):
+                    await pool.acquire(timeout=0.05)
+        assert await pool.fetchval("SELECT 1") == 1

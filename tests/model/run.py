@@ -1,0 +1,166 @@
+"""`python -m tests.model.run [--requests N]`: the long form, against a service and stores of its own.
+
+Several processes ask the same service at once, each about wallets of its own and with a seed of its own. Shows its
+progress, and a summary. Exit code 1 when the service and the model disagreed, or the service logged a defect.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import multiprocessing
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+from devstack.postgres import Postgres
+from devstack.redis import Redis
+from shared import logs
+from shared.settings import Settings
+from tests.model.drive import drive, target_at
+from tests.model.wire import total
+from tests.service import Service
+
+CLIENTS = 3  # processes that ask; more only wait for each other on two cores
+EXAMPLES = 20  # per seed: some thousand requests, and then a line on the screen
+SEEDS_APART = 1_000_000  # between two clients
+STUCK_SECONDS = 400.0  # without a word from any client: to shorten a disagreement may take five minutes
+
+
+@dataclass(slots=True)
+class Summary:
+    """What was asked and answered, and every disagreement in its least steps."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    disagreements: list[str] = field(default_factory=list)
+    defects: int = 0
+    seconds: float = 0.0
+
+    @property
+    def requests(self) -> int:
+        return self.statuses.total()
+
+    def __str__(self) -> str:
+        statuses = ", ".join(f"{count} of {status}" for status, count in sorted(self.statuses.items()))
+        return (
+            f"{self.requests} requests in {self.seconds:.0f} s ({statuses}), {len(self.disagreements)} disagreements, "
+            f"{self.defects} defects in the logs"
+        )
+
+
+def client(url: str, first_seed: int, requests: int, told: "multiprocessing.Queue[Any]") -> None:
+    """Ask until so many requests are answered; tells of each seed its statuses and, if it failed, why."""
+    number = first_seed
+    while requests > 0:
+        why = None
+        with target_at(url) as target:
+            try:
+                drive(target, EXAMPLES, number, shortens=True)
+            except Exception as error:  # noqa: BLE001 whatever it is, it is what was looked for
+                why = f"seed {number}: " + "".join(traceback.format_exception_only(error))
+                why += "first seen as: " + "".join(target.first_failure)
+            statuses = total(target.wires)
+        requests -= statuses.total()
+        told.put((statuses, why))
+        number += 1
+    told.put(None)
+
+
+@contextlib.asynccontextmanager
+async def service(folder: Path) -> AsyncIterator[Service]:
+    """Start a gateway, a worker and their stores; what is started here ends here."""
+    # Nothing here outlives a power cut: to sync would only cost time.
+    postgres, redis = Postgres(folder / "postgres", options={"fsync": "off"}), Redis(folder / "redis")
+    try:
+        await asyncio.gather(asyncio.to_thread(postgres.start), asyncio.to_thread(redis.start))
+        stores: dict[str, Any] = {
+            "postgres_host": postgres.host,
+            "postgres_port": postgres.port,
+            "postgres_user": postgres.user,
+            "redis_url": redis.url,
+        }
+        running = Service(Settings(**stores), folder)
+        running.start_gateway()
+        running.start_worker()
+        await running.wait_ready()
+        try:
+            yield running
+        finally:
+            running.stop()
+    finally:
+        redis.kill()
+        postgres.kill()
+
+
+async def run(requests: int, first_seed: int, folder: Path) -> Summary:
+    """Ask a service so much, and more by the rest of the last seeds."""
+    summary = Summary()
+    async with service(folder) as running:
+        context = multiprocessing.get_context("spawn")
+        told: multiprocessing.Queue[Any] = context.Queue()
+        share = -(-requests // CLIENTS)
+        clients = [
+            context.Process(target=client, args=(running.url, first_seed + n * SEEDS_APART, share, told), daemon=True)
+            for n in range(CLIENTS)
+        ]
+        began = time.monotonic()
+        for process in clients:
+            process.start()
+        try:
+            await asyncio.to_thread(listen, summary, told, began, requests)
+        finally:
+            for process in clients:
+                process.terminate()
+                process.join()
+        for child in (*running.gateways.values(), *running.workers.values()):
+            summary.defects += child.log_path.read_text().count('"event":"defect')
+    return summary
+
+
+def listen(summary: Summary, told: "multiprocessing.Queue[Any]", began: float, requests: int) -> None:
+    """Add up what the clients tell until all have ended, and show it."""
+    running = CLIENTS
+    while running:
+        try:
+            news = told.get(timeout=STUCK_SECONDS)
+        except Empty:
+            summary.disagreements.append(f"no client said anything for {STUCK_SECONDS:g} s")
+            return
+        if news is None:
+            running -= 1
+            continue
+        statuses, why = news
+        summary.statuses += statuses
+        summary.seconds = time.monotonic() - began
+        if why is not None:
+            summary.disagreements.append(why)
+            print(f"\n{why}", flush=True)
+        rate, disagreements = summary.requests / summary.seconds, len(summary.disagreements)
+        print(
+            f"\r{summary.requests:>8} of {requests}, {rate:.0f}/s, {disagreements} disagreements ", end="", flush=True
+        )
+    print()
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m tests.model.run", description="The service against its model.")
+    parser.add_argument("--requests", type=int, default=100_000, help="at least so many (default: 100000)")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="of the first client (default: the time)")
+    chosen = parser.parse_args()
+    logs.configure(Settings.load().model_copy(update={"log_format": "console"}), "model")
+    print(f"seed {chosen.seed}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="wallet-model-", ignore_cleanup_errors=True) as folder:
+        summary = asyncio.run(run(chosen.requests, chosen.seed, Path(folder)))
+    print(summary)
+    sys.exit(bool(summary.disagreements or summary.defects))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The jobs of the housekeeping, each idempotent, each run recorded; none is needed while nothing goes wrong."""

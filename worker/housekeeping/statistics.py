@@ -1,0 +1,123 @@
+"""Counts what was decided, by day (in UTC), type and outcome, for the dashboard.
+
+Guarantees that each operation is counted once: what is added and how far that goes is one transaction. Operations count
+once they are old enough for their transactions to be over; a day that is over is counted once more from the start,
+for those that came with an earlier time (the clock of Postgres was set back).
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+import structlog
+
+import sql
+from shared.database import Connection, DatabaseError, Record
+from shared.settings import MaintenanceSettings
+
+# No transaction of the service is that long: its statements are cut at 10 s, its silences at 2 s.
+SETTLED_SECONDS = 60.0
+SLICE = timedelta(minutes=10)  # counted by one statement: a million operations at most, at 1,500 a second
+BEFORE_ANY = date(2000, 1, 1)
+
+log = structlog.get_logger(__name__)
+
+# Operations and their amount, by type and outcome.
+Totals = Counter[tuple[str, str]]
+
+
+class Statistics:
+    """One run: goes on from where the last one ended to what may be counted by now."""
+
+    def __init__(self, settings: MaintenanceSettings, connection: Connection, over: asyncio.Event) -> None:
+        self._run_seconds = settings.statistics_run_seconds
+        self._connection = connection
+        self._over = over
+
+    async def run(self) -> Mapping[str, Any]:
+        """Return how many operations were added, and up to when all are counted."""
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + self._run_seconds
+        await self._summarize()
+        place = await self._place()
+        limit, counted_until = place["countable_until"], place["counted_until"]
+        recounted_until = place["recounted_until"]
+        if counted_until is None:
+            counted_until = await self._first_day(limit)
+            recounted_until = counted_until.date()
+        added = recounted = 0
+        while counted_until < limit and loop.time() < ends and not self._over.is_set():
+            if recounted_until < counted_until.date():
+                await self._recount(recounted_until, counted_until)
+                recounted_until += timedelta(days=1)
+                recounted += 1
+                continue
+            upto = min(counted_until + SLICE, _midnight(counted_until.date() + timedelta(days=1)), limit)
+            added += await self._add(counted_until, upto, recounted_until)
+            counted_until = upto
+        return {"added": added, "recounted_days": recounted, "counted_until": counted_until}
+
+    async def _place(self) -> Record:
+        row = await self._connection.fetchrow(sql.query("statistics_place"), SETTLED_SECONDS)
+        assert row is not None  # noqa: S101 the migration put it there
+        return row
+
+    async def _summarize(self) -> None:
+        try:
+            await self._connection.execute(sql.query("summarize_operations"))
+        except DatabaseError as error:
+            # A vacuum is at the table, for one: it does the same, and until then a count only reads more pages.
+            log.info("could not bring the summary of times up to date", error=repr(error))
+
+    async def _first_day(self, limit: datetime) -> datetime:
+        """Find the first day with an operation, by halves: the least time itself would be a scan of the whole table."""
+        none_before, some_before = BEFORE_ANY, limit.date() + timedelta(days=1)
+        if not await self._connection.fetchval(sql.query("operations_before"), limit):
+            return limit
+        while some_before - none_before > timedelta(days=1):
+            middle = none_before + (some_before - none_before) // 2
+            if await self._connection.fetchval(sql.query("operations_before"), _midnight(middle)):
+                some_before = middle
+            else:
+                none_before = middle
+        return _midnight(none_before)
+
+    async def _add(self, since: datetime, upto: datetime, recounted_until: date) -> int:
+        operations, amounts = await self._count(since, upto)
+        async with self._connection.transaction():
+            await self._write(since.date(), operations, amounts)
+            await self._connection.execute(sql.query("keep_statistics_place"), upto, recounted_until)
+        # killed before the commit: nothing was added, and the same stretch is counted again.
+        return operations.total()
+
+    async def _recount(self, day: date, counted_until: datetime) -> None:
+        since, end = _midnight(day), _midnight(day + timedelta(days=1))
+        operations, amounts = Totals(), Totals()
+        while since < end:
+            upto = min(since + SLICE, end)
+            more_operations, more_amounts = await self._count(since, upto)
+            operations.update(more_operations)
+            amounts.update(more_amounts)
+            since = upto
+        async with self._connection.transaction():
+            await self._connection.execute(sql.query("forget_totals"), day)
+            await self._write(day, operations, amounts)
+            query = sql.query("keep_statistics_place")
+            await self._connection.execute(query, counted_until, day + timedelta(days=1))
+
+    async def _count(self, since: datetime, upto: datetime) -> tuple[Totals, Totals]:
+        rows = await self._connection.fetch(sql.query("count_operations"), since, upto)
+        operations = Totals({(row["type"], row["status"]): row["operations"] for row in rows})
+        return operations, Totals({(row["type"], row["status"]): row["amount"] for row in rows})
+
+    async def _write(self, day: date, operations: Totals, amounts: Totals) -> None:
+        outcomes = list(operations)
+        columns = ([type_ for type_, _ in outcomes], [status for _, status in outcomes])
+        counted = ([operations[outcome] for outcome in outcomes], [amounts[outcome] for outcome in outcomes])
+        await self._connection.execute(sql.query("add_totals"), day, *columns, *counted)
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
