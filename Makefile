@@ -5,11 +5,11 @@ PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help up test faults check constraints clean
+.PHONY: help up test faults model bench bench-quick check constraints clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@sh devstack/environment.sh
@@ -23,6 +23,15 @@ test: $(INSTALLED) ## Run every test (ARGS="-k name" for some)
 
 faults: $(INSTALLED) ## Break everything under load, one thing after another (some 6 minutes; ARGS="redis-killed" for some)
 	@exec $(PYTHON) -m tests.faults.run $(ARGS)
+
+bench: $(INSTALLED) ## Measure the service beside its baselines, on a machine that rests (ARGS="--only one-wallet --seconds 5")
+	@exec $(PYTHON) -m bench $(ARGS)
+
+bench-quick: $(INSTALLED) ## The first three scenarios of the bench, once each, in under a minute
+	@exec $(PYTHON) -m bench --quick $(ARGS)
+
+model: $(INSTALLED) ## Ask a running service 100,000 things and compare it with a model (some minutes; ARGS="--requests 5000")
+	@exec $(PYTHON) -m tests.model.run $(ARGS)
 
 check: $(INSTALLED) ## Lint, format and types, as CI does
 	$(PYTHON) -m ruff check .

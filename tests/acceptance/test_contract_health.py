@@ -37,7 +37,10 @@ async def test_no_worker__alive_but_not_ready_and_the_missing_part_is_named(own_
 
 
 WALLET = "/api/v1/wallets/{wallet_id}"
-BODY_CODES = {"malformed_json", "bad_request", "body_too_large", "unsupported_media_type", "validation_error"}
+BODY_CODES = {
+    *("malformed_json", "bad_request", "request_timeout", "body_too_large"),
+    *("unsupported_media_type", "validation_error"),
+}
 READ_CODES = {"wallet_not_found", "validation_error", "unavailable"}
 OPERATE_CODES = {
     *("insufficient_funds", "balance_limit_exceeded", "wallet_not_found", "idempotency_key_reused"),
@@ -45,10 +48,10 @@ OPERATE_CODES = {
 }
 # What each operation may answer: its statuses, and the codes of its problems.
 DOCUMENTED: dict[tuple[str, str], tuple[set[str], set[str]]] = {
-    ("post", "/api/v1/wallets"): ({"201", "400", "413", "415", "422", "503"}, BODY_CODES | {"unavailable"}),
+    ("post", "/api/v1/wallets"): ({"201", "400", "408", "413", "415", "422", "503"}, BODY_CODES | {"unavailable"}),
     ("get", WALLET): ({"200", "404", "422", "503"}, READ_CODES),
     ("post", f"{WALLET}/operation"): (
-        {"200", "202", "400", "404", "413", "415", "422", "429", "503"},
+        {"200", "202", "400", "404", "408", "413", "415", "422", "429", "503"},
         BODY_CODES | OPERATE_CODES,
     ),
     ("get", f"{WALLET}/operations"): ({"200", "404", "422", "503"}, READ_CODES),

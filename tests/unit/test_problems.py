@@ -21,8 +21,13 @@ WALLET = UUID(int=1)
 NOT_FOR_HTTP = {errors.Pending, errors.Misconfigured, errors.StoreUnreachable}
 
 
+def children(kind: type[errors.ServiceError]) -> list[type[errors.ServiceError]]:
+    """Return the kinds below one that the tree draws; the inspector's own, which end a command, are not in it."""
+    return [child for child in kind.__subclasses__() if child.__module__ == errors.__name__]
+
+
 def leaves(kind: type[errors.ServiceError]) -> set[type[errors.ServiceError]]:
-    return set().union(*map(leaves, kind.__subclasses__())) if kind.__subclasses__() else {kind}
+    return set().union(*map(leaves, children(kind))) if children(kind) else {kind}
 
 
 def rejection(reason: Reason) -> Operation:
