@@ -17,6 +17,8 @@ from devstack.process import ChildProcess
 _START_TIMEOUT_S = 60.0  # after a crash it replays its log first, which takes as long as it takes
 _STOP_TIMEOUT_S = 30.0  # a fast shutdown writes one checkpoint
 _NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
+# As in the deployment: with it, an operation's commit has a time that can be looked up.
+_SETTINGS: Mapping[str, str] = MappingProxyType({"track_commit_timestamp": "on"})
 
 
 class Postgres:
@@ -55,7 +57,7 @@ class Postgres:
 
     def _command(self) -> list[str]:
         command = [str(self._binary.path), "-D", str(self.data_dir), "-h", self.host, "-p", str(self.port), "-k", ""]
-        for name, value in self._options.items():
+        for name, value in {**_SETTINGS, **self._options}.items():
             command += ["-c", f"{name}={value}"]
         return command
 

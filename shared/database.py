@@ -50,6 +50,7 @@ DatabaseError = (*DatabaseLost, asyncpg.PostgresError)
 # The classes of the advisory locks that say who owns what: pg_locks.classid, with the objid beside it.
 WORKER_LOCKS = 7_001  # objid: the session's process id in Postgres
 PARTITION_LOCKS = 7_002  # objid: the partition
+# 7_003: housekeeping jobs (worker/housekeeping/runs.py); 7_004: releases of workers (shared/release.py)
 
 log = structlog.get_logger(__name__)
 

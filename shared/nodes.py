@@ -9,7 +9,7 @@ node after node until it knows none.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from typing import Any
 
 import hiredis
@@ -48,6 +48,11 @@ Call = tuple[str, Sequence[Any]]  # the key that says where, and the command
 def was_not_run(answer: Exception) -> bool:
     """Tell whether an error says that the command certainly did not run."""
     return isinstance(answer, _NOT_RUN) or str(answer).startswith(_NOT_RUN_WORDS)
+
+
+def is_refused(answer: object) -> bool:
+    """Tell whether an error is a node's own answer: it is there, and says no."""
+    return isinstance(answer, redis.exceptions.ResponseError)
 
 
 def is_unknown_function(answer: object) -> bool:
@@ -105,8 +110,28 @@ class Nodes:
 
     async def everywhere(self, *command: Any) -> list[Any]:
         """Run one command on every primary; each answer may be an exception."""
-        trips = (self._trip(client, [command]) for client in await self._primaries())
-        return [answer for answers in await asyncio.gather(*trips) for answer in answers]
+        return [answer for answers in (await self.each(command)).values() for answer in answers]
+
+    async def each(self, *commands: Sequence[Any]) -> dict[str, list[Any]]:
+        """Run commands on every primary, one trip each; returns the answers, any of them an exception, by node."""
+        nodes = await self._primaries()
+        answers = await asyncio.gather(*(self._trip(client, commands) for client in nodes))
+        return {_name_of(client): answer for client, answer in zip(nodes, answers, strict=True)}
+
+    async def scan(self, pattern: str, count: int) -> AsyncIterator[list[bytes]]:
+        """Walk through the streams of every primary, a page of keys at a time; raises RedisError.
+
+        A key that is there all the time comes at least once.
+        """
+        for client in await self._primaries():
+            cursor = -1
+            while cursor:
+                command = ("SCAN", max(cursor, 0), "MATCH", pattern, "COUNT", count, "TYPE", "stream")
+                [answer] = await self._trip(client, [command])
+                if isinstance(answer, Exception):
+                    raise answer
+                cursor, page = answer
+                yield page
 
     # ---- trips --------------------------------------------------------------------------------------------------
 
@@ -198,6 +223,11 @@ def _connect(url: str, host: str = "", port: int = 0) -> Redis:
     if host:
         client.connection_pool.connection_kwargs.update(host=host, port=port)
     return client
+
+
+def _name_of(client: Redis) -> str:
+    at = client.connection_pool.connection_kwargs
+    return f"{at['host']}:{at['port']}" if "host" in at else str(at.get("path"))
 
 
 async def _heed(answer: Awaitable[Any]) -> Any:

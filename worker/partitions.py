@@ -12,10 +12,13 @@ from shared.messages import START, Claim
 
 
 def fair_share(
-    partition_count: int, workers: int, own: Collection[int], held: Collection[int]
+    partition_count: int, workers: int, own: Collection[int], held: Collection[int], *, is_drained: bool = False
 ) -> tuple[list[int], list[int]]:
-    """Return the partitions one worker should take and those it should give back: everybody wants an equal share."""
-    share = ceil(partition_count / workers) if workers else 0
+    """Return the partitions one worker should take and those it should give back.
+
+    Everybody in service wants an equal share, and who is drained wants none.
+    """
+    share = ceil(partition_count / workers) if workers and not is_drained else 0
     free = sorted(set(range(partition_count)) - set(held))
     return free[: max(0, share - len(own))], sorted(own)[share:]
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import sql
 from shared.database import PARTITION_LOCKS, WORKER_LOCKS, Connection, connect
+from shared.release import RELEASE_LOCKS, own_release
 from shared.settings import WorkerSettings
 
 CHANNEL = "wallet_ownership"
@@ -18,9 +19,13 @@ CHANNEL = "wallet_ownership"
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Who holds what: the number of live workers, all partitions that are held, and those of this session."""
+    """Who holds what: the number of live workers in service, all partitions that are held, and those of this session.
+
+    A drained session is to own nothing; while no other is in service, none counts as drained.
+    """
 
     workers: int
+    is_drained: bool
     held: frozenset[int]
     own: frozenset[int]
 
@@ -60,6 +65,7 @@ class Session:
         try:
             session = cls(connection)
             await connection.add_listener(CHANNEL, lambda *_: session.ownership_changed.set())
+            await connection.fetch(sql.query("show_release"), RELEASE_LOCKS, own_release())
             await connection.fetch(sql.query("join_workers"), WORKER_LOCKS)
             yield session
         finally:
@@ -76,7 +82,7 @@ class Session:
         async with self._turn:
             row = await self._connection.fetchrow(sql.query("survey_locks"), WORKER_LOCKS, PARTITION_LOCKS)
         assert row is not None  # noqa: S101 an aggregate always has a row
-        return Survey(row["workers"], frozenset(row["held"]), frozenset(row["own"]))
+        return Survey(row["workers"], row["is_drained"], frozenset(row["held"]), frozenset(row["own"]))
 
     async def take(self, partitions: Iterable[int]) -> list[int]:
         """Take those partitions that are still free; returns them."""

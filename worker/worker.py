@@ -169,7 +169,9 @@ class Shift:
 
     async def _balance(self) -> None:
         survey = await self._session.survey()
-        wanted, surplus = fair_share(self._settings.partition_count, survey.workers, survey.own, survey.held)
+        wanted, surplus = fair_share(
+            self._settings.partition_count, survey.workers, survey.own, survey.held, is_drained=survey.is_drained
+        )
         if wanted and not self._stop.is_set():
             taken = await self._session.take(wanted)
             self._partitions.add(taken)

@@ -60,6 +60,10 @@ def test_fair_share__gives_back_what_is_too_much() -> None:
     assert fair_share(4, 2, [0, 1, 2, 3], [0, 1, 2, 3]) == ([], [2, 3])
 
 
+def test_fair_share_of_a_drained_worker__is_none_whatever_is_free() -> None:
+    assert fair_share(4, 1, [0, 1], [0, 1], is_drained=True) == ([], [0, 1])
+
+
 def test_fair_share_of_more_workers_than_partitions__is_one_or_none() -> None:
     assert fair_share(2, 5, [], [0]) == ([1], [])
     assert fair_share(2, 5, [], [0, 1]) == ([], [])

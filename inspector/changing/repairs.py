@@ -1,0 +1,71 @@
+"""Mends what the doctor can mend: ready messages, depths, the function library.
+
+Guarantees that each step is harmless beside live traffic and when it is made twice. Writes to Redis only.
+"""
+
+from inspector.reading.doctor import diagnose
+from inspector.reading.walk import Faults
+from inspector.seen import FAULT, Diagnosis, Done
+from inspector.stores import Stores
+from shared import keys
+from shared.messages import Claim
+from shared.nodes import RedisError
+from shared.streams import LIBRARY_VERSION, Streams
+
+
+async def repair(stores: Stores, *, yes: bool) -> Done:
+    """Mend, or say what would be mended; `refused` is what this cannot mend."""
+    diagnosis, faults = await diagnose(stores)
+    plan = _plan(diagnosis, faults)
+    if not yes:
+        lines = [f"would {line}" for line in plan] + (["nothing was changed; --yes does it"] if plan else [])
+        return Done(False, lines or ["nothing to mend"], _beyond(diagnosis), diagnosis.is_fine)
+    if not plan:
+        return Done(False, ["nothing to mend"], _beyond(diagnosis), diagnosis.is_fine)
+    lines = await _mend(stores, diagnosis, faults)
+    after, _ = await diagnose(stores)
+    left = [f"still: {check.line}" for check in after.checks if check.verdict == FAULT and check.mendable]
+    return Done(True, lines, [*left, *_beyond(after)], after.is_fine)
+
+
+def _plan(diagnosis: Diagnosis, faults: Faults) -> list[str]:
+    lines = []
+    if _library_is_old(diagnosis):
+        lines.append(f"load version {LIBRARY_VERSION} of the function library")
+    lines += [f"make wallet {wallet} of partition {p:02d} ready" for p, wallet in faults.lost]
+    lines += [f"remove the ready message {h.ready_id} of wallet {h.wallet}, which has no stream" for h in faults.hollow]
+    lines += [f"correct the depth of partition {p:02d} by {by:+d}" for p, by in sorted(faults.depths.items())]
+    return lines
+
+
+async def _mend(stores: Stores, diagnosis: Diagnosis, faults: Faults) -> list[str]:
+    lines = []
+    streams = Streams(stores.settings)
+    try:
+        if _library_is_old(diagnosis):
+            await streams.load_library()
+            lines.append(f"loaded version {LIBRARY_VERSION} of the function library")
+        for p in sorted({p for p, _ in faults.lost}):
+            lines += [f"made wallet {wallet} of partition {p:02d} ready" for wallet in await streams.restore_ready(p)]
+        # The claim of a wallet that has nothing: finishing it removes the ready message, unless something came since.
+        claims = [Claim(hollow.partition, hollow.wallet, hollow.ready_id) for hollow in faults.hollow]
+        await streams.finish(claims, {}, 1, 1)
+        lines += [f"removed the ready message {h.ready_id} of wallet {h.wallet}" for h in faults.hollow]
+    except RedisError as error:
+        raise stores.unanswered(error) from None
+    finally:
+        await streams.close()
+    for p, by in sorted(faults.depths.items()):
+        meta = keys.meta(p)
+        # By the difference, not to a value: what is submitted and finished meanwhile stays counted.
+        await stores.one(meta, "HINCRBY", meta, "depth", by)
+        lines.append(f"corrected the depth of partition {p:02d} by {by:+d}")
+    return lines
+
+
+def _library_is_old(diagnosis: Diagnosis) -> bool:
+    return any(check.name == "function_library" and check.verdict == FAULT for check in diagnosis.checks)
+
+
+def _beyond(diagnosis: Diagnosis) -> list[str]:
+    return [f"for you: {check.line}" for check in diagnosis.checks if check.verdict == FAULT and not check.mendable]

@@ -1,0 +1,143 @@
+"""Dead letters: listed, shown, put back as the same operation, dropped; nothing without `--yes`."""
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+from redis.asyncio import Redis as Client
+
+from shared import keys
+from shared.commands import Command
+from shared.settings import Settings
+from shared.streams import Streams
+from tests.books import BooksAsTheyStand
+from tests.commands import deposit, wallet_in
+from tests.integration.inspector_stage import Inspector
+
+COUNT = Settings.model_fields["partition_count"].default
+P = 7
+
+
+@pytest.fixture
+def inspect(stores: dict[str, Any]) -> Inspector:
+    return Inspector(Settings(**stores))
+
+
+async def buried(streams: Streams, wallet_id: UUID, reason: str = "for the test") -> Command:
+    """Bury a deposit of 1.00; returns it."""
+    partition = keys.partition_of(wallet_id, COUNT)
+    command = deposit(wallet_id)
+    [message_id] = await streams.submit([command], 10, 10)
+    await streams.bury(partition, str(wallet_id), str(message_id), reason, 10)
+    for claim in await streams.claim({partition: "0-0"}, 10, 10):
+        await streams.finish([claim], {}, 1, 1)
+    return command
+
+
+async def letters(inspect: Inspector) -> list[dict[str, Any]]:
+    listed: list[dict[str, Any]] = (await inspect.read("dead", "list"))["letters"]
+    return listed
+
+
+async def test_dead_letters__are_listed_newest_first_and_shown_whole(inspect: Inspector, streams: Streams) -> None:
+    assert (await inspect("dead", "list")).code == 0
+    first = await buried(streams, wallet_in(P, COUNT), "one")
+    second = await buried(streams, wallet_in(P, COUNT), "two")
+
+    said = await inspect("dead", "list", "--json")
+    shown = await inspect("dead", "show", said.json["letters"][0]["letter"])
+
+    assert (said.code, said.json["dead_letters"]) == (1, 2)
+    assert [one["operation_id"] for one in said.json["letters"]] == [str(second.id), str(first.id)]
+    assert [one["reason"] for one in said.json["letters"]] == ["two", "one"]
+    assert said.json["letters"][0]["fields"]["amount"] == "100"
+    assert shown.code == 0
+    assert str(second.id) in shown.out
+    assert (await inspect("dead", "list", "--limit", "1")).lines[-1] == "1 of 2 dead letters"
+
+
+async def test_letter_put_back__waits_again_as_the_same_operation(inspect: Inspector, streams: Streams) -> None:
+    command = await buried(streams, wallet_in(P, COUNT))
+    [letter] = await letters(inspect)
+
+    would = await inspect("dead", "requeue", letter["letter"])
+    assert await streams.find_waiting(command.wallet_id, command.id) is None
+    did = await inspect("dead", "requeue", letter["letter"], "--yes")
+
+    assert would.code == 1
+    assert f"would put {letter['letter']} back as operation {command.id}" in would.out
+    assert did.code == 0
+    assert await streams.find_waiting(command.wallet_id, command.id) == command
+    assert await letters(inspect) == []
+
+
+async def test_letter_for_a_wallet_whose_queue_is_full__is_kept(
+    inspect: Inspector, streams: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = await buried(streams, wallet_in(P, COUNT))
+    await streams.submit([deposit(command.wallet_id)], 10, 10)
+    [letter] = await letters(inspect)
+    monkeypatch.setenv("WALLET_QUEUE_MAX", "1")
+
+    said = await inspect("dead", "requeue", letter["letter"], "--yes")
+
+    assert said.code == 1
+    assert "too many commands wait for this wallet" in said.out
+    assert len(await letters(inspect)) == 1
+
+
+async def test_letter_whose_operation_is_in_the_books__is_not_put_back(
+    inspect: Inspector, streams: Streams, books: BooksAsTheyStand
+) -> None:
+    command = await buried(streams, await books.create_wallet())
+    await books.connection.execute(
+        "INSERT INTO operations (id, wallet_id, type, amount, status, reason, balance, submitted_at, decided_at) "
+        "VALUES ($1, $2, 'DEPOSIT', 100, 'REJECTED', 'operation_refused', 0, now(), now())",
+        command.id,
+        command.wallet_id,
+    )
+    [letter] = await letters(inspect)
+
+    said = await inspect("dead", "requeue", letter["letter"], "--yes")
+
+    assert said.code == 1
+    assert "is in the books as REJECTED operation_refused" in said.out
+    assert await streams.find_waiting(command.wallet_id, command.id) is None
+    assert len(await letters(inspect)) == 1
+
+
+async def test_letter_that_is_no_command__is_not_put_back(
+    inspect: Inspector, streams: Streams, stores: dict[str, Any]
+) -> None:
+    client: Client = Client.from_url(stores["redis_url"])
+    await client.xadd(keys.dead_stream(P), {"wallet": str(wallet_in(P, COUNT)), "reason": "strange", "id": "x"})
+    await client.aclose()
+    [letter] = await letters(inspect)
+
+    said = await inspect("dead", "requeue", letter["letter"], "--yes")
+
+    assert said.code == 1
+    assert "still cannot be understood" in said.out
+    assert len(await letters(inspect)) == 1
+
+
+async def test_letter__is_dropped_only_when_it_is_meant(inspect: Inspector, streams: Streams) -> None:
+    await buried(streams, wallet_in(P, COUNT))
+    await buried(streams, wallet_in(P, COUNT))
+    first, second = await letters(inspect)
+
+    would = await inspect("dead", "drop", first["letter"])
+    assert len(await letters(inspect)) == 2
+    did = await inspect("dead", "drop", first["letter"], "--yes")
+
+    assert (would.code, did.code) == (1, 0)
+    assert await letters(inspect) == [second]
+
+
+async def test_letter_that_is_not_there__is_said_in_one_line(inspect: Inspector) -> None:
+    for letter in ("07/1-0", "99/1-0", "nonsense", "07/x-y"):
+        said = await inspect("dead", "show", letter)
+
+        assert said.code == 2
+        assert letter in said.err
+        assert len(said.err.splitlines()) == 1

@@ -1,0 +1,276 @@
+"""The doctor finds each fault that was planted, and no other; repair mends what can be mended and says what it did."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis as Client
+
+from devstack.postgres import Postgres
+from devstack.redis import Redis
+from shared import keys
+from shared.database import connect
+from shared.migrations import migrate
+from shared.settings import Settings
+from shared.streams import Streams
+from tests.books import BooksAsTheyStand
+from tests.commands import deposit, wallet_in
+from tests.integration.inspector_stage import Inspector
+from tests.service import Service
+from tests.waiting import until
+
+COUNT = Settings.model_fields["partition_count"].default
+P = 12
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look again sooner: but for one test there is no traffic that could look like a fault."""
+    monkeypatch.setattr("inspector.reading.walk.AGAIN_SECONDS", 0.02)
+    monkeypatch.setattr("inspector.reading.doctor.AGAIN_SECONDS", 0.02)
+    monkeypatch.setattr("inspector.reading.partitions.SAMPLE_SECONDS", 0.1)
+
+
+@pytest.fixture
+def inspect(stores: dict[str, Any]) -> Inspector:
+    return Inspector(Settings(**stores))
+
+
+@pytest.fixture
+async def client(stores: dict[str, Any]) -> AsyncIterator[Client]:
+    """A plain client that breaks things."""
+    opened: Client = Client.from_url(stores["redis_url"])
+    yield opened
+    await opened.aclose()
+
+
+async def check(inspect: Inspector, name: str) -> dict[str, Any]:
+    """Return what the doctor says of one invariant."""
+    checks = {one["name"]: one for one in (await inspect.read("doctor"))["checks"]}
+    found: dict[str, Any] = checks[name]
+    return found
+
+
+async def three_waiting(streams: Streams) -> str:
+    """Let three commands wait for one wallet of partition P, and one for another; returns the first."""
+    wallet_id = wallet_in(P, COUNT)
+    await streams.submit([deposit(wallet_id) for _ in range(3)], 10, 10)
+    await streams.submit([deposit(wallet_in(P, COUNT))], 10, 10)
+    return str(wallet_id)
+
+
+@pytest.fixture(scope="module")
+def safe_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A Postgres as in a deployment: the tests' own does not sync, and the doctor says so."""
+    server = Postgres(tmp_path_factory.mktemp("safe") / "data")
+    server.start()
+    yield server
+    server.stop()
+
+
+async def test_healthy_service_under_load__has_no_fault(
+    safe_postgres: Postgres, own_redis: Redis, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # the real pauses: this one has traffic
+    values: dict[str, Any] = {"postgres_port": safe_postgres.port, "redis_url": own_redis.url}
+    settings = Settings(**values)
+    connection = await connect(settings, "test")
+    await migrate(connection, COUNT)
+    books, streams = BooksAsTheyStand(connection), Streams(settings)
+    await streams.load_library()
+    wallets = [await books.create_wallet() for _ in range(40)]
+    service = Service(settings, tmp_path)
+    service.start_worker()
+
+    async def load() -> None:
+        while True:
+            await streams.submit([deposit(wallet_id) for wallet_id in wallets for _ in range(3)], 10_000, 100_000)
+            await asyncio.sleep(0.005)
+
+    async def works() -> bool:
+        return (await books.wallet(wallets[0])).seq > 0
+
+    loading = asyncio.create_task(load())
+    try:
+        await until(works, 15)
+        said = await Inspector(settings)("doctor", "--json")
+    finally:
+        loading.cancel()
+        service.stop()
+        await streams.close()
+        await connection.close()
+
+    verdicts = {one["name"]: one["verdict"] for one in said.json["checks"]}
+    # Whether a depth is right cannot always be told while it moves.
+    assert verdicts.pop("depth") in {"ok", "unknown"}
+    assert verdicts.pop("housekeeping") == "unknown"  # it has not run
+    assert set(verdicts.values()) == {"ok"}, said.out
+    assert said.code == 0
+
+
+async def test_stream_without_a_ready_message__is_found_and_mended(
+    inspect: Inspector, streams: Streams, client: Client
+) -> None:
+    wallet = await three_waiting(streams)
+    assert (await check(inspect, "streams_without_ready_message"))["verdict"] == "ok"
+    [first, *_] = await client.xrange(keys.ready_stream(P))
+    await client.xdel(keys.ready_stream(P), first[0])
+
+    found = await check(inspect, "streams_without_ready_message")
+    would = await inspect("repair")
+    assert await client.xlen(keys.ready_stream(P)) == 1  # nothing was done yet
+    did = await inspect("repair", "--yes")
+
+    assert (found["verdict"], found["examples"]) == ("fault", [f"{P}/{wallet}"])
+    # The messages that it hides are not taken for a wrong depth.
+    assert "depth" not in would.out
+    assert f"would make wallet {wallet} of partition {P} ready" in would.lines
+    assert f"made wallet {wallet} of partition {P} ready" in did.lines
+    assert (await check(inspect, "streams_without_ready_message"))["verdict"] == "ok"
+    assert sum(len(claim.messages) for claim in await streams.claim({P: "0-0"}, 10, 100)) == 4
+
+
+async def test_ready_message_without_a_stream__is_found_and_removed(
+    inspect: Inspector, streams: Streams, client: Client
+) -> None:
+    wallet = await three_waiting(streams)
+    await client.delete(keys.wallet_stream(P, wallet))
+    await client.hincrby(keys.meta(P), "depth", -3)  # type: ignore[misc] # its stubs
+
+    found = await check(inspect, "ready_messages_without_stream")
+    did = await inspect("repair", "--yes")
+
+    assert (found["verdict"], found["examples"]) == ("fault", [f"{P}/{wallet}"])
+    assert any(line.startswith("removed the ready message") and wallet in line for line in did.lines)
+    assert (await check(inspect, "ready_messages_without_stream"))["verdict"] == "ok"
+    assert await client.xlen(keys.ready_stream(P)) == 1
+
+
+@pytest.mark.parametrize("by", [5, -2])
+async def test_wrong_depth__is_found_and_corrected(
+    inspect: Inspector, streams: Streams, client: Client, by: int
+) -> None:
+    await three_waiting(streams)
+    assert (await check(inspect, "depth"))["verdict"] == "ok"
+    await client.hincrby(keys.meta(P), "depth", by)  # type: ignore[misc] # its stubs
+
+    found = await check(inspect, "depth")
+    did = await inspect("repair", "--yes")
+
+    assert (found["verdict"], found["examples"]) == ("fault", [f"{P}: {-by:+d}"])
+    assert f"corrected the depth of partition {P} by {-by:+d}" in did.lines
+    assert await client.hget(keys.meta(P), "depth") == b"4"  # type: ignore[misc] # its stubs
+
+
+async def test_lost_function_library__is_found_and_loaded(on_own_redis: dict[str, Any], own_redis: Redis) -> None:
+    inspect = Inspector(Settings(**on_own_redis))
+
+    found = await check(inspect, "function_library")
+    did = await inspect("repair", "--yes")
+
+    assert found["verdict"] == "fault"
+    assert found["examples"] == [f"{own_redis.host}:{own_redis.port}: none"]
+    assert any("loaded version" in line for line in did.lines)
+    assert (await check(inspect, "function_library"))["verdict"] == "ok"
+
+
+async def test_settings_that_endanger_data__are_found(on_own_redis: dict[str, Any], own_redis: Redis) -> None:
+    inspect = Inspector(Settings(**on_own_redis))
+    assert (await check(inspect, "redis_settings"))["verdict"] == "ok"
+    client: Client = Client.from_url(own_redis.url)
+    await client.config_set("maxmemory-policy", "allkeys-lru")
+    await client.config_set("appendonly", "no")
+    await client.aclose()
+
+    redis = await check(inspect, "redis_settings")
+    postgres = await check(inspect, "postgres_settings")
+
+    assert redis["verdict"] == "fault"
+    assert "allkeys-lru" in redis["line"]
+    assert "append-only file is off" in redis["line"]
+    assert (postgres["verdict"], postgres["examples"]) == ("fault", ["fsync"])  # the tests' own Postgres
+    overview = await inspect.read("overview")
+    assert sum("maxmemory-policy is allkeys-lru" in line for line in overview["problems"]) == 1
+    # Nobody mends these but the operator: repair says so, and does nothing to them.
+    said = await inspect("repair", "--yes")
+    assert said.code == 1
+    assert any(line.startswith("for you: settings of Redis") for line in said.lines)
+
+
+async def test_partitions_owned_by_nobody__are_found(inspect: Inspector) -> None:
+    found = await check(inspect, "owners")
+
+    assert found["verdict"] == "fault"
+    assert f"{COUNT} partitions are owned by nobody: 0-{COUNT - 1}" in found["line"]
+
+
+async def test_worker_that_is_late__is_found(inspect: Inspector, own_service: Service) -> None:
+    worker = own_service.start_worker("frozen", SESSION_TIMEOUT_SECONDS="60")
+
+    async def owns_all() -> bool:
+        return str((await check(inspect, "owners"))["verdict"]) == "ok"
+
+    await until(owns_all, 15)
+    assert (await check(inspect, "heartbeats"))["verdict"] == "ok"
+    worker.pause()
+
+    async def is_late() -> bool:
+        return str((await check(inspect, "heartbeats"))["verdict"]) == "fault"
+
+    await until(is_late, 5)
+    found = await check(inspect, "heartbeats")
+    worker.resume()
+    assert found["examples"][0].startswith("frozen: ")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("UPDATE wallets SET balance = balance + 1 WHERE id = $1", "the balance is 601 minor units"),
+        ("UPDATE wallets SET seq = seq + 1 WHERE id = $1", "seq is 4, the last operation is 3"),
+        ("DELETE FROM operations WHERE wallet_id = $1 AND seq = 2", "there is a gap between seq 1 and 3"),
+        ("UPDATE operations SET balance = 150 WHERE wallet_id = $1 AND seq = 1", "it began with 50 minor units"),
+    ],
+)
+async def test_books_that_do_not_add_up__are_found(
+    inspect: Inspector, books: BooksAsTheyStand, change: str, reason: str
+) -> None:
+    wallet_id = await books.create_wallet(balance=600, seq=3)
+    for seq, (amount, balance) in enumerate([(100, 100), (200, 300), (300, 600)], start=1):
+        await books.connection.execute(
+            "INSERT INTO operations (id, wallet_id, type, amount, status, seq, balance, submitted_at, decided_at) "
+            "VALUES (gen_random_uuid(), $1, 'DEPOSIT', $2, 'APPLIED', $3, $4, now(), now())",
+            wallet_id,
+            amount,
+            seq,
+            balance,
+        )
+    assert (await check(inspect, "books"))["verdict"] == "ok"
+    await books.connection.execute(change, wallet_id)
+
+    found = await check(inspect, "books")
+
+    assert found["verdict"] == "fault"
+    assert found["examples"][0].startswith(f"{wallet_id}: {reason}")
+
+
+async def test_findings_of_housekeeping__are_told(inspect: Inspector, books: BooksAsTheyStand) -> None:
+    await books.connection.execute(
+        "INSERT INTO maintenance_runs (job, started_at, finished_at, error) VALUES ('sweep', now(), now(), 'no Redis')"
+    )
+
+    found = await check(inspect, "housekeeping")
+
+    assert (found["verdict"], found["examples"]) == ("fault", ["sweep: no Redis"])
+    assert "housekeeping: sweep failed: no Redis" in (await inspect.read("overview"))["problems"]
+
+
+async def test_nothing_to_mend__is_said(inspect: Inspector, streams: Streams) -> None:
+    await three_waiting(streams)
+
+    said = await inspect("repair", "--yes")
+
+    assert "nothing to mend" in said.lines
+    assert said.code == 1  # nobody works, which repair cannot mend
+    assert any("owned by nobody" in line for line in said.lines)
