@@ -28,6 +28,8 @@ from shared.streams import Full, RedisError, Streams, Submission
 
 BLOCK_MS = 1_000  # longest wait in one read of the reply key
 RETRY_SECONDS = 0.1  # pause between tries while Redis is away
+# Requests answered before the next ones are read: a whole batch at once would leave the worker without work meanwhile.
+ANSWER_AT_ONCE = 16
 LOOK_EVERY_SECONDS = 1.0  # one look per second for all old waiters together
 LOOK_AFTER_SECONDS = 1.0  # a reply that takes longer may have been lost
 LOOK_MAX = 5_000  # commands in one look, oldest first
@@ -223,7 +225,9 @@ class Dispatcher:
                 self._outbox_filled.set()  # the flush finds out when it is back
                 await asyncio.sleep(RETRY_SECONDS)
             else:
-                self._decide(replies)
+                for start in range(0, len(replies), ANSWER_AT_ONCE):
+                    self._decide(replies[start : start + ANSWER_AT_ONCE])
+                    await asyncio.sleep(0)
                 if broken:
                     broken = False
                     self._look_now.set()
