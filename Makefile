@@ -3,9 +3,12 @@
 
 PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
+# What of tests/acceptance has a Redis under it that may be a Cluster; the rest starts its own, or needs none.
+ON_CLUSTER := access contract_bodies contract_errors contract_health contract_history contract_idempotency \
+	contract_money contract_waiting contract_wallets drain limits operations raw_sockets schemathesis stopping
 
 .DEFAULT_GOAL := help
-.PHONY: help up test faults model bench bench-quick check constraints clean
+.PHONY: help up test test-cluster faults model bench bench-quick check constraints clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -19,7 +22,10 @@ up: $(INSTALLED) ## Run the service at http://127.0.0.1:8000 until Ctrl-C (PORT=
 	@exec $(PYTHON) -m devstack up
 
 test: $(INSTALLED) ## Run every test (ARGS="-k name" for some)
-	@exec $(PYTHON) -m pytest $(ARGS)
+	@exec $(PYTHON) -m pytest -n 3 --dist worksteal $(ARGS)
+
+test-cluster: $(INSTALLED) ## Run the acceptance tests on a Redis Cluster of three nodes
+	@ON_CLUSTER=1 exec $(PYTHON) -m pytest -n 2 $(addprefix tests/acceptance/test_,$(addsuffix .py,$(ON_CLUSTER))) $(ARGS)
 
 faults: $(INSTALLED) ## Break everything under load, one thing after another (some 6 minutes; ARGS="redis-killed" for some)
 	@exec $(PYTHON) -m tests.faults.run $(ARGS)

@@ -21,6 +21,7 @@ from tests.service import Client, Service
 TEMPLATE = "wallet_template"
 REDIS_DATABASES = 16
 _numbers = itertools.count(1)
+_databases = itertools.count(1)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -70,18 +71,22 @@ async def template(postgres: Postgres) -> str:
 
 async def _settings(postgres: Postgres, redis_url: str, template: str, *, shared: bool = False) -> dict[str, Any]:
     number = next(_numbers)
-    name = f"wallet_{number}"
-    await _admin(postgres, f"CREATE DATABASE {name} TEMPLATE {template}")
     # Database 0 is the shared service's own.
     url = redis_url.rsplit("/", 1)[0] + f"/{0 if shared else 1 + number % (REDIS_DATABASES - 1)}"
     with redis.Redis.from_url(url) as client:
         client.flushdb()
+    return {**await books_of(postgres, template), "redis_url": url}
+
+
+async def books_of(postgres: Postgres, template: str) -> dict[str, Any]:
+    """Return the settings of a fresh database."""
+    name = f"wallet_{next(_databases)}"
+    await _admin(postgres, f"CREATE DATABASE {name} TEMPLATE {template}")
     return {
         "postgres_host": postgres.host,
         "postgres_port": postgres.port,
         "postgres_user": postgres.user,
         "postgres_db": name,
-        "redis_url": url,
     }
 
 

@@ -162,6 +162,7 @@ class Service:
             "POSTGRES_USER": self.settings.postgres_user,
             "POSTGRES_DB": self.settings.postgres_db,
             "REDIS_URL": self.settings.redis_url.get_secret_value(),
+            "REDIS_CLUSTER": str(self.settings.redis_cluster),
             "AUTH": "off",
             "LOG_LEVEL": "info",
         }
