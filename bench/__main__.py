@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from bench import batch, cost, memory, redis_bytes, report, scenarios
+from bench import batch, cost, fairness, memory, overload, redis_bytes, report, scenarios
 from bench import plan as plans
 from bench.measures import MEASURES, Bench, with_seconds
 from bench.part import Part
@@ -23,6 +23,8 @@ PARTS: dict[str, Callable[[Bench], Part]] = {
     "redis-bytes": redis_bytes.measure,
     "batch": batch.measure,
     "memory": memory.measure,
+    "overload": overload.measure,
+    "fairness": fairness.measure,
 }
 NAMES = (*(scenario.name for scenario in scenarios.SCENARIOS), *PARTS)
 

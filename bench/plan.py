@@ -18,6 +18,7 @@ class Plan:
     large_operations_each: int = 5
     memory_operations: tuple[int, ...] = (100_000, 1_000_000)
     waiting_commands: int = 10_000
+    overload_seconds: float = 60.0
     batch_seconds: float = 8.0
     batch_rates: tuple[int, ...] = (10, 30, 100, 300, 1000, 2000, 3000, 4000, 6000, 8000, 12_000)
     use_wrk: bool = True
@@ -34,6 +35,7 @@ QUICK = Plan(
     large_wallets=100_000,
     memory_operations=(10_000, 30_000),
     waiting_commands=1_000,
+    overload_seconds=4.0,
     batch_seconds=2.0,
     batch_rates=(30, 300, 1000, 3000, 10_000),
 )

@@ -7,7 +7,7 @@ Postgres server itself says that it syncs before anything is measured.
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from signal import SIGQUIT, SIGTERM
 from typing import Any, Self
@@ -83,11 +83,19 @@ class Server:
 class Service(Server):
     """Gateways and workers over a database and a Redis database of their own."""
 
-    def __init__(self, stack: "Stack", database: str, redis_number: int, gateways: int, workers: int) -> None:
+    def __init__(
+        self,
+        stack: "Stack",
+        database: str,
+        redis_number: int,
+        gateways: int,
+        workers: int,
+        environment: Mapping[str, str],
+    ) -> None:
         """Describe the service."""
         port = ports.pick_free()
         self.redis_number = redis_number
-        settings = stack.settings(database, redis_number)
+        settings = {**stack.settings(database, redis_number), **environment}
         own = {"HOST": ports.HOST, "PORT": str(port), "AUTH": "off", "GATEWAY_PROCESSES": str(gateways)}
         log = stack.folder / "logs"
         processes = [
@@ -97,8 +105,8 @@ class Service(Server):
         ]
         for number in range(1, workers + 1):
             name = f"worker-{number}"
-            environment = {**settings, "WORKER_NAME": f"{name}-{database}"[:40]}
-            processes.append(python_module("worker", log / f"{name}-{database}.log", environment, name))
+            named = {**settings, "WORKER_NAME": f"{name}-{database}"[:40]}
+            processes.append(python_module("worker", log / f"{name}-{database}.log", named, name))
         super().__init__(port, database, processes)
 
 
@@ -160,7 +168,12 @@ class Stack:
     # ---- what is measured ---------------------------------------------------------------------------------------
 
     def service(
-        self, database: str = "service", gateways: int = 1, workers: int = 1, redis_number: int | None = None
+        self,
+        database: str = "service",
+        gateways: int = 1,
+        workers: int = 1,
+        redis_number: int | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> Service:
         """Return the running service over this database, which is made when it is not there."""
         key = ("service", database)
@@ -168,7 +181,7 @@ class Stack:
         if not isinstance(known, Service):
             self.ensure_database(database)
             number = self.take_redis_number() if redis_number is None else redis_number
-            known = Service(self, database, number, gateways, workers)
+            known = Service(self, database, number, gateways, workers, environment or {})
             self._servers[key] = known
             known.start()
         return known

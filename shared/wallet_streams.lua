@@ -11,7 +11,8 @@
 --
 -- Invariant: a wallet stream that is not empty has a ready message.
 
-local VERSION = 2
+local VERSION = 3
+local SHARING_WALLETS = 8 -- a wallet that is not alone in a claim has at most this part of its commands
 local DEAD_LETTER_FIELDS_MAX = 100 -- of a message made by hand; unpack() takes no more than some thousand values
 
 -- Ids are '<server ms>-<n>', above every id given out before in the partition, never '*': an automatic id is given out
@@ -110,7 +111,8 @@ local function submit(keys, args)
 end
 
 -- wallet_claim: reads ready wallets and the head of each one's stream. Removes nothing: claiming is repeatable.
--- KEYS  ready, one per partition; those with ready wallets share the limits equally
+-- KEYS  ready, one per partition; those with ready wallets share the limits equally. What a hot wallet gets beside others
+--       is small, so that they do not wait for it; alone, it gets all.
 -- ARGV  wallets_max, commands_max, then 2 per partition: after (ready ids above this one), wallet key prefix
 -- Returns per wallet {number of its partition among the keys, ready id, wallet, {{message id, {field, value, ...}}, ...}};
 -- no messages when the stream is gone.
@@ -122,12 +124,19 @@ local function claim(keys, args)
   end
   local wallets_share = math.max(1, math.floor(tonumber(args[1]) / #with_ready))
   local commands_share = math.max(1, math.floor(tonumber(args[2]) / #with_ready))
-  for _, i in ipairs(with_ready) do
-    local after, prefix, left = '(' .. args[1 + 2 * i], args[2 + 2 * i], commands_share
-    for _, entry in ipairs(redis.call('XRANGE', keys[i], after, '+', 'COUNT', wallets_share)) do
+  local wallets, turns = 0, {}
+  for t, i in ipairs(with_ready) do
+    turns[t] = redis.call('XRANGE', keys[i], '(' .. args[1 + 2 * i], '+', 'COUNT', wallets_share)
+    wallets = wallets + #turns[t]
+  end
+  local wallet_max = tonumber(args[2])
+  if wallets > 1 then wallet_max = math.max(1, math.floor(wallet_max / SHARING_WALLETS)) end
+  for t, i in ipairs(with_ready) do
+    local prefix, left = args[2 + 2 * i], commands_share
+    for _, entry in ipairs(turns[t]) do
       if left <= 0 then break end
       local wallet = entry[2][2]
-      local messages = redis.pcall('XRANGE', prefix .. wallet, '-', '+', 'COUNT', left)
+      local messages = redis.pcall('XRANGE', prefix .. wallet, '-', '+', 'COUNT', math.min(left, wallet_max))
       if is_error(messages) then messages = {} end
       left = left - #messages
       claims[#claims + 1] = {i, entry[1], wallet, messages}

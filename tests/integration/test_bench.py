@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from bench import batch, cost, counters, markdown, memory, pgbench, redis_bytes, report
+from bench import batch, cost, counters, fairness, markdown, memory, overload, pgbench, redis_bytes, report
 from bench.http_connection import read_requests
 from bench.load import Load, Sample, deposit, send, wallet_id, withdrawal, write_requests
 from bench.measures import MEASURES, Bench
@@ -195,8 +195,15 @@ def test_direct_baseline__answers_and_refuses_like_the_service(bench: CountingBe
 def test_parts_about_costs__agree_with_the_books(bench: CountingBench) -> None:
     parts = {part.name: part for part in (cost.measure(bench), redis_bytes.measure(bench), batch.measure(bench))}
     parts["memory"] = memory.measure(bench)
+    parts |= {"overload": overload.measure(bench), "fairness": fairness.measure(bench)}
 
     assert set(parts) == set(report.PART_NAMES)
+    calm, overloaded = parts["overload"].rows
+    assert figure(calm[1]) > 0 == figure(calm[2])
+    assert min(figure(overloaded[1]), figure(overloaded[2])) > 0
+    alone, beside = parts["fairness"].rows
+    assert alone[-1] is None
+    assert figure(beside[-1]) > 0
     assert min(figure(row[-1]) for row in parts["cost"].rows) > 0
     waiting, *_, idle = (figure(row[1]) for row in parts["redis-bytes"].rows)
     assert waiting > 100

@@ -232,8 +232,38 @@ async def test_claim__brings_at_most_so_many_wallets_and_messages(stage: Stage) 
     await stage.submit(*(deposit(wallet_id) for wallet_id in wallets for _ in range(4)))
 
     assert [len(claim.messages) for claim in await stage.claim(wallets_max=2)] == [4, 4]
-    assert [len(claim.messages) for claim in await stage.claim(messages_max=6)] == [4, 2]
+    assert [len(claim.messages) for claim in await stage.claim(messages_max=32)] == [4, 4, 4]
+    assert [len(claim.messages) for claim in await stage.claim(messages_max=10)] == [1, 1, 1]
     assert [len(claim.messages) for claim in await stage.claim(messages_max=1)] == [1]
+
+
+async def test_claim_of_a_hot_wallet__an_eighth_beside_others_and_everything_alone(stage: Stage) -> None:
+    hot, other, elsewhere = wallet_in(P, PARTITIONS), wallet_in(P, PARTITIONS), wallet_in(P + 1, PARTITIONS)
+    await stage.submit(*(deposit(hot) for _ in range(100)))
+    assert [len(claim.messages) for claim in await stage.claim(messages_max=80)] == [80]
+
+    for beside in (other, elsewhere):
+        await stage.submit(deposit(beside))
+        claims = await stage.streams.claim({P: START, P + 1: START}, MANY, 80)
+        assert {claim.wallet: len(claim.messages) for claim in claims}[str(hot)] == 10
+        await stage.finish(*(claim for claim in claims if claim.wallet != str(hot)))
+
+
+async def test_hot_wallet_with_a_full_queue__others_are_in_the_very_next_batches(stage: Stage) -> None:
+    # Fairness without a clock: however much waits for one wallet, another's command is claimed by the second claim at
+    # the latest, wherever its wallet is.
+    hot = wallet_in(P, PARTITIONS)
+    await stage.submit(*(deposit(hot) for _ in range(MANY)))
+    for partition in (P, P + 1):
+        claims = await stage.streams.claim({P: START, P + 1: START}, MANY, 100)
+        other = wallet_in(partition, PARTITIONS)
+        await stage.submit(deposit(other))
+        await stage.finish(*claims)
+
+        following = await stage.streams.claim({P: START, P + 1: START}, MANY, 100)
+
+        assert str(other) in {claim.wallet for claim in following}
+        await stage.finish(*following)
 
 
 async def test_claim_of_many_partitions__they_share_the_limits(stage: Stage) -> None:
