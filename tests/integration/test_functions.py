@@ -253,11 +253,11 @@ async def test_hot_wallet_with_a_full_queue__others_are_in_the_very_next_batches
     # Fairness without a clock: however much waits for one wallet, another's command is claimed by the second claim at
     # the latest, wherever its wallet is.
     hot = wallet_in(P, PARTITIONS)
-    await stage.submit(*(deposit(hot) for _ in range(MANY)))
+    await stage.submit(*(deposit(hot) for _ in range(MANY)), partition_max=2 * MANY)
     for partition in (P, P + 1):
         claims = await stage.streams.claim({P: START, P + 1: START}, MANY, 100)
         other = wallet_in(partition, PARTITIONS)
-        await stage.submit(deposit(other))
+        await stage.submit(deposit(other), partition_max=2 * MANY)
         await stage.finish(*claims)
 
         following = await stage.streams.claim({P: START, P + 1: START}, MANY, 100)
