@@ -14,11 +14,12 @@ from devstack.process import ChildProcess, python_module
 
 _ASK_TIMEOUT_S = 5.0
 _ANSWER_SHOWN_CHARACTERS_MAX = 300
+_NO_METRICS = {"METRICS_PORT": "0"}  # one port, from .env, cannot be that of several processes
 
 
 def gateway(folder: DataFolder, settings: Mapping[str, str], port: int) -> ChildProcess:
     """Describe the gateway on `port`."""
-    own = {"HOST": ports.HOST, "PORT": str(port), "AUTH": "off"}
+    own = {"HOST": ports.HOST, "PORT": str(port), "AUTH": "off", **_NO_METRICS}
     # Not SIGKILL: with GATEWAY_PROCESSES above 1 (from the environment or .env) it has children, and passes SIGTERM on.
     return python_module("gateway", folder.log_path("gateway"), {**settings, **own}, death_signal=SIGTERM)
 
@@ -26,6 +27,7 @@ def gateway(folder: DataFolder, settings: Mapping[str, str], port: int) -> Child
 def behind_the_gateway(folder: DataFolder, settings: Mapping[str, str], workers: int) -> list[ChildProcess]:
     """Describe everything that runs behind the gateway: the workers and the housekeeping."""
     names = [f"worker-{number}" for number in range(1, workers + 1)]
+    settings = {**settings, **_NO_METRICS}
     return [
         *(python_module("worker", folder.log_path(name), {**settings, "WORKER_NAME": name}, name) for name in names),
         python_module("worker.maintenance", folder.log_path("maintenance"), settings, "maintenance"),

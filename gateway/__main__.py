@@ -3,87 +3,23 @@
 `python -m gateway keys` manages API keys.
 """
 
-import asyncio
 import contextlib
-import ipaddress
 import os
+import shutil
 import signal
-import socket
 import sys
-
-import structlog
-from aiohttp import web
+import tempfile
+from collections.abc import Callable
 
 from gateway import keys
-from gateway.app import build
-from gateway.connection import Connections
+from gateway.listener import listen, refuse_open_door
 from shared import logs
 from shared.errors import Misconfigured, OperatorError
-from shared.process import prepare_database, relax_garbage_collector, run, stop_event
-from shared.settings import GatewaySettings
-
-BACKLOG = 1024  # connections that may wait to be accepted
-CLOSE_SECONDS = 10.0  # to close connections once the requests are answered
-
-log = structlog.get_logger(__name__)
+from shared.process import run
+from shared.settings import GatewaySettings, count_metrics_in
 
 
-async def serve(settings: GatewaySettings, listener: socket.socket, lifeline: int | None) -> None:
-    """Serve until SIGTERM; then take no more connections, answer the requests under way, and end.
-
-    `lifeline` is a pipe that only the supervisor holds open: when it closes, there is no supervisor any more.
-    """
-    stop = stop_event(settings.drain_seconds + CLOSE_SECONDS)
-    if lifeline is not None:
-        asyncio.get_running_loop().add_reader(lifeline, _orphaned, lifeline)
-    await prepare_database(settings)
-    runner = web.AppRunner(build(settings), shutdown_timeout=settings.drain_seconds)
-    await runner.setup()
-    try:
-        assert runner.server is not None  # noqa: S101 it was set up
-        connections = Connections(settings)
-        accept = connections.accept(runner.server)
-        server = await asyncio.get_running_loop().create_server(accept, sock=listener, backlog=BACKLOG)
-        relax_garbage_collector()
-        log.info("serving", host=settings.host, port=listener.getsockname()[1], pid=os.getpid())
-        async with connections.watched():
-            await stop.wait()
-        server.close()
-    finally:
-        await runner.cleanup()
-
-
-def _orphaned(lifeline: int) -> None:
-    asyncio.get_running_loop().remove_reader(lifeline)
-    signal.raise_signal(signal.SIGTERM)
-
-
-def refuse_open_door(settings: GatewaySettings) -> None:
-    """Raise Misconfigured for AUTH=off on an address that others can reach, unless that was said twice."""
-    try:
-        is_loopback = ipaddress.ip_address(settings.host).is_loopback
-    except ValueError:
-        is_loopback = settings.host == "localhost"
-    if settings.auth == "off" and not is_loopback and not settings.auth_off_in_public:
-        raise Misconfigured(
-            f"AUTH=off would let anybody who reaches {settings.host} move money. Set AUTH=required, or HOST=127.0.0.1, "
-            "or say it twice with AUTH_OFF_IN_PUBLIC=true."
-        )
-
-
-def listen(settings: GatewaySettings) -> socket.socket:
-    """Open the listening socket; raises Misconfigured when the address is taken or not to be had."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise Misconfigured(
-            f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}. "
-            "End what uses it, or choose another HOST or PORT."
-        ) from None
-
-
-def supervise(children: list[int]) -> int:
+def supervise(children: list[int], ended: Callable[[int], None] = lambda _: None) -> int:
     """Pass SIGTERM on to the processes and wait for all; when one ends by itself, end the others and return 1."""
     stopping = False
 
@@ -100,11 +36,31 @@ def supervise(children: list[int]) -> int:
     while children:
         child, status = os.wait()
         children.remove(child)
+        ended(child)
         failed |= int(status != 0 or not stopping)
         if not stopping:
             sys.stderr.write(f"gateway process {child} ended by itself; ending the others\n")
             stop(signal.SIGTERM, None)
     return failed
+
+
+def supervise_and_serve_metrics(settings: GatewaySettings, children: list[int], folder: str) -> int:
+    """Supervise, and serve the sum of what the processes count in the folder, if there is one; then take it away."""
+    if not folder:
+        return supervise(children)
+    from shared import metrics  # noqa: PLC0415 not before the folder is known, see `main`
+
+    try:
+        with metrics.served(settings, metrics.of_all_processes()):
+            return supervise(children, metrics.process_ended)
+    except Misconfigured as error:
+        sys.stderr.write(f"{error.detail}\n")
+        for child in children:
+            os.kill(child, signal.SIGTERM)
+        supervise(children)
+        return 1
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def main() -> None:
@@ -119,6 +75,13 @@ def main() -> None:
         listener = listen(settings)
     except OperatorError as error:
         sys.exit(error.detail)
+    is_counted_together = settings.gateway_processes > 1 and settings.metrics_port > 0
+    folder = tempfile.mkdtemp(prefix="wallet-metrics-") if is_counted_together else ""
+    if folder:
+        count_metrics_in(folder)
+    # Here, because with it comes prometheus-client, which has to know that folder by then.
+    from gateway.serve import serve  # noqa: PLC0415
+
     lifeline = None
     if settings.gateway_processes > 1:
         lifeline, held_open = os.pipe()
@@ -129,7 +92,7 @@ def main() -> None:
             children.append(child)
         else:
             listener.close()
-            sys.exit(supervise(children))
+            sys.exit(supervise_and_serve_metrics(settings, children, folder))
         os.close(held_open)
     logs.configure(settings, "gateway")
     run(lambda: serve(settings, listener, lifeline))

@@ -19,6 +19,7 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import _ErrInfo
 
 from gateway import problems
+from gateway.middleware import NO_ROOM
 from gateway.requests import TooSlow
 from shared.settings import GatewaySettings
 
@@ -27,6 +28,9 @@ SWEEP_SECONDS_MAX = 1.0  # how much later than its limit a slow client may be cu
 SWEEP_AT_ONCE = 500  # connections: less than a millisecond in which nobody else is served
 # No access log; an idle connection is kept for longer than load balancers keep theirs.
 ARGUMENTS: dict[str, Any] = {"access_log": None, "keepalive_timeout": 75.0}
+# How long a connection rests after a request on it was refused for want of room: what Retry-After asks for. To refuse
+# costs nearly as much as to serve, so who asks again at once must not be refused again at once.
+REFUSED_PAUSE_SECONDS = 1.0
 LINGERING_SECONDS_MAX = 10.0  # to take the rest of a body whose request is answered already
 
 log = structlog.get_logger(__name__)
@@ -124,6 +128,15 @@ class Connection(web.RequestHandler):
             if now - self._body_since >= limits.body_seconds:
                 self._lingering_time = 0.0  # nor is the rest waited for once it is answered
                 request.content.set_exception(TooSlow("body"))
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send an answer; after one that says that there is no room, let the connection rest."""
+        sent = await super().finish_response(request, resp, start_time)
+        if resp.get(NO_ROOM) and resp.keep_alive:
+            await asyncio.sleep(REFUSED_PAUSE_SECONDS)
+        return sent
 
     def handle_error(
         self,

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import secrets
 import signal
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from uuid import UUID
 
 import structlog
 
+from gateway import metrics
+from gateway.refusals import refusals
 from shared import keys
 from shared.commands import Command, Reply
 from shared.database import DatabaseError
@@ -96,6 +99,7 @@ class Dispatcher:
         held = self._held.get(command.id)
         if held is None:
             if len(self._held) >= self._settings.held_commands_max:
+                refusals.note("held_commands_max", command)
                 raise Unavailable("Too many operations are under way in this gateway.")
             held = self._held[command.id] = _Held(command, loop.time())
             self._enqueue(held)
@@ -123,11 +127,14 @@ class Dispatcher:
             if not batch:
                 continue
             # While this trip is under way the next one gathers: there is no timer.
+            began = time.perf_counter()
             answers = await self._streams.submit(
                 [held.command for held in batch],
                 self._settings.wallet_queue_max,
                 self._settings.partition_queue_max,
             )
+            metrics.SUBMIT_SECONDS.observe(time.perf_counter() - began)
+            metrics.FLUSH_COMMANDS.observe(len(batch))
             for held, answer in zip(batch, answers, strict=True):
                 self._take_answer(held, answer)
 
@@ -155,7 +162,7 @@ class Dispatcher:
             held.state = _State.QUEUED
             refusal = _refusal(held, answer)
             if refusal:
-                self._refuse(held, refusal)
+                self._refuse(held, refusal, _reason_of(answer))
         late, held.late = held.late, []
         for waiter in late:
             self._stop_waiting(held, waiter)
@@ -175,6 +182,7 @@ class Dispatcher:
 
     def _lost_redis(self, doing: str) -> None:
         if not self._redis_away:
+            metrics.REDIS_LOSSES.inc()
             log.warning("redis is away", doing=doing, held=len(self._held))
         self._redis_away = True
 
@@ -184,6 +192,11 @@ class Dispatcher:
         self._outbox.extend(commands)
         self._outbox_filled.set()
 
+    def _submit_again(self, commands: Sequence[_Held]) -> None:
+        if commands:
+            metrics.RESUBMISSIONS.inc(len(commands))
+            self._enqueue(*commands)
+
     # ---- the end of a wait --------------------------------------------------------------------------------------
 
     def _stop_waiting(self, held: _Held, waiter: asyncio.Future[Reply]) -> None:
@@ -192,13 +205,15 @@ class Dispatcher:
         if held.state is _State.SUBMITTED:
             _fail(waiter, Pending(held.command))
         elif held.state is _State.QUEUED and (self._redis_away or not held.in_outbox):
-            self._refuse(held, Unavailable("The operations queue does not take the operation at the moment."))
+            error = Unavailable("The operations queue does not take the operation at the moment.")
+            self._refuse(held, error, "redis_away")
         else:
             # It is on its way at this moment: the answer says whether it was accepted.
             held.late.append(waiter)
 
-    def _refuse(self, held: _Held, error: Refused) -> None:
+    def _refuse(self, held: _Held, error: Refused, reason: str) -> None:
         del self._held[held.command.id]
+        refusals.note(reason, held.command)
         for waiter in held.waiters:
             _fail(waiter, error)
 
@@ -237,8 +252,10 @@ class Dispatcher:
             loop = asyncio.get_running_loop()
             everything = self._look_now.is_set()
             self._look_now.clear()
+            metrics.HELD.set(len(self._held))
+            refusals.tell()
             # Parked ones first: to submit again is always safe, and needs no Postgres.
-            self._enqueue(*(h for h in self._held.values() if _is_parked(h)))
+            self._submit_again([h for h in self._held.values() if _is_parked(h)])
             before = loop.time() - (0 if everything else LOOK_AFTER_SECONDS)
             old = islice(
                 (h for h in self._held.values() if h.state is _State.SUBMITTED and h.since <= before), LOOK_MAX
@@ -272,7 +289,7 @@ class Dispatcher:
             log.warning("redis lost commands; submitting them again", commands=len(lost))
             for held in lost:
                 held.message_id = None
-            self._enqueue(*lost)
+            self._submit_again(lost)
 
     async def _make_safe(self) -> None:
         """Before the end, wait until Redis has every command that was accepted: whoever got a 202 relies on it."""
@@ -316,6 +333,13 @@ def _refusal(held: _Held, answer: Submission | Full) -> Refused | None:
     if answer is Submission.NOT_A_STREAM:
         return Unavailable(f"The queue of wallet {held.command.wallet_id} cannot be used.")
     return Unavailable("The operations queue takes nothing at the moment.") if held.late else None
+
+
+def _reason_of(answer: str | Submission | Full) -> str:
+    """Return the reason under which a refusal is counted."""
+    if isinstance(answer, Full):
+        return f"{answer.queue.name.removesuffix('_FULL').lower()}_queue_full"
+    return "not_a_stream" if answer is Submission.NOT_A_STREAM else "redis_away"
 
 
 def _fail(waiter: asyncio.Future[Reply], error: ServiceError) -> None:

@@ -11,7 +11,7 @@ from gateway import requests, responses
 from gateway.access import Access, Scope
 from gateway.books import Books
 from gateway.dispatcher import Dispatcher
-from gateway.middleware import REQUEST_ID
+from gateway.middleware import COMMAND, REQUEST_ID
 from shared.commands import Command, OperationType, Reason, Reply, Status, operation_id_of_key
 from shared.errors import KeyReused, NotFound, Pending, Rejected, Unavailable
 from shared.ids import new_id
@@ -67,7 +67,7 @@ async def operate(request: web.Request) -> web.Response:
     wallet_id = requests.uuid_in_path(request, "wallet_id")
     key = requests.idempotency_key(request)
     body = await requests.operation_body(request)
-    command = Command(
+    command = request[COMMAND] = Command(
         id=operation_id_of_key(wallet_id, request[CALLER], key) if key else new_id(),
         wallet_id=wallet_id,
         type=OperationType(body.operation_type),

@@ -1,16 +1,21 @@
 """What every request passes through: its id, and the turning of errors into problem documents."""
 
 import logging
+import time
 from random import getrandbits
 
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from gateway import problems, requests
+from gateway import metrics, problems, requests
+from gateway.refusals import refusals
+from shared import tracing
 from shared.errors import ServiceError, Unavailable
 
 REQUEST_ID = "request_id"
+COMMAND = "command"  # what was asked for, where the request came so far
+NO_ROOM = "no_room"  # set on an answer: the gateway had as many requests under way as it takes
 HEALTH = ("/healthz", "/readyz")  # answered under any load: to the one who decides whether to restart this process
 
 log = structlog.get_logger(__name__)
@@ -23,7 +28,7 @@ async def expect(request: web.Request) -> web.StreamResponse | None:
         request.writer.output_size = 0  # the answer itself is still to come
         return None
     response = problems.of_http_error(web.HTTPExpectationFailed(), request)
-    response.headers["X-Request-ID"] = requests.request_id(request) or _new_request_id()
+    response.headers["X-Request-ID"] = requests.request_id(request) or _new_request_id(request)
     return response
 
 
@@ -37,14 +42,16 @@ def edge(requests_max: int) -> Middleware:
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         nonlocal under_way
-        request_id = requests.request_id(request) or _new_request_id()
+        began = time.perf_counter()
+        request_id = requests.request_id(request) or _new_request_id(request)
         request[REQUEST_ID] = request_id
         response: web.StreamResponse
-        if under_way >= requests_max and request.path.rstrip("/") not in HEALTH:
-            handler = _refuse
+        is_refused = under_way >= requests_max and request.path.rstrip("/") not in HEALTH
+        if is_refused:
+            refusals.note("requests_max")
         under_way += 1
         try:
-            response = await handler(request)
+            response = await (_refuse if is_refused else handler)(request)
         except ServiceError as error:
             response = problems.of_service_error(error, request)
         except web.HTTPException as error:
@@ -61,18 +68,42 @@ def edge(requests_max: int) -> Middleware:
             response = problems.of_defect(request)
         finally:
             under_way -= 1
+        if is_refused:
+            response[NO_ROOM] = True
         if not response.prepared:
             response.headers["X-Request-ID"] = request_id
-        if log.is_enabled_for(logging.DEBUG):  # asked first: the path alone takes long to put together
-            log.debug(
-                "request", request_id=request_id, method=request.method, path=request.path, status=response.status
-            )
+        seconds = time.perf_counter() - began
+        metrics.note_request(handler, request, response.status, seconds)
+        if tracing.tracer is not None or log.is_enabled_for(logging.DEBUG):  # asked first: the rest takes long
+            _tell(request, request_id, response.status, seconds)
         return response
 
     return answer
 
 
-def _new_request_id() -> str:
+def _tell(request: web.Request, request_id: str, status: int, seconds: float) -> None:
+    """Write of a request that was answered into the log and the traces, whichever want it."""
+    command = request.get(COMMAND)
+    if log.is_enabled_for(logging.DEBUG):
+        concerns = {"operation_id": str(command.id)} if command else {}
+        log.debug(
+            "request",
+            request_id=request_id,
+            **concerns,
+            route=metrics.route_name(request),
+            path=request.path,
+            status=status,
+            milliseconds=round(seconds * 1_000, 3),
+        )
+    if tracing.tracer is not None:
+        began_ns = time.time_ns() - int(seconds * 1e9)
+        traceparent = request.headers.get(tracing.HEADER)
+        tracing.tracer.request(request_id, metrics.route_name(request), began_ns, status, traceparent, command)
+
+
+def _new_request_id(request: web.BaseRequest) -> str:
+    if tracing.tracer is not None and (named := tracing.request_id_in(request.headers.get(tracing.HEADER))):
+        return named  # so that the worker's part belongs to the caller's trace
     return f"{getrandbits(128):032x}"  # a name, not a secret: the system's randomness costs a call to the kernel
 
 

@@ -4,6 +4,7 @@ The only module that reads the environment. Guarantees that a wrong value stops 
 that names the setting.
 """
 
+import os
 import socket
 from typing import Annotated, Literal, Self
 
@@ -34,6 +35,12 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
     start_timeout_seconds: Seconds = Field(60.0, description="how long a start waits for Postgres and Redis")
+    metrics_host: str = Field("127.0.0.1", description="where Prometheus may ask: metrics know no API key")
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        0, description="a port of the process's own, not that of the API; 0: no metrics are served"
+    )
+    otel_exporter_otlp_endpoint: str = Field("", description="where traces go, by OTLP over HTTP; empty: none are made")
+    otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = Field(1.0, description="the share that is traced")
 
     @classmethod
     def load(cls) -> Self:
@@ -64,7 +71,9 @@ class GatewaySettings(Settings):
     header_seconds: Seconds = Field(10.0, description="a header has arrived this long after it began; else: 408")
     body_seconds: Seconds = Field(30.0, description="a body has arrived this long after its header; else: 408")
     answer_seconds: Seconds = Field(30.0, description="how long a client may leave an answer unread; then it is cut")
-    requests_max: Positive = Field(10_000, description="requests under way in one process; beyond: 503 at once")
+    requests_max: Positive = Field(
+        4_000, description="requests under way in one process, somewhat below a second of work; beyond: 503 at once"
+    )
     postgres_pool_max: Positive = Field(8, description="connections for reads and wallet creation, per process")
     drain_seconds: Seconds = Field(15.0, description="how long SIGTERM waits for requests under way")
 
@@ -79,8 +88,10 @@ class WorkerSettings(Settings):
     session_timeout_seconds: Seconds = Field(
         2.0, description="Postgres ends the session of a worker that is silent for this long; others take over then"
     )
-    batch_commands_max: Positive = Field(1_000, description="commands in one transaction: keeps a commit in tens of ms")
-    batch_wallets_max: Positive = Field(500, description="wallets in one transaction")
+    batch_commands_max: Positive = Field(
+        256, description="commands in one transaction: some 10 ms, so that others wait little"
+    )
+    batch_wallets_max: Positive = Field(256, description="wallets in one transaction")
     reply_ttl_seconds: Positive = Field(60, description="how long a reply key lives after its last reply")
     reply_messages_max: Positive = Field(256, description="messages kept in a reply key; each holds a batch's outcomes")
     dead_letters_max: Positive = Field(10_000, description="dead letters kept per partition, oldest dropped first")
@@ -107,3 +118,8 @@ class MaintenanceSettings(WorkerSettings):
         if others.data.get("redis_cluster") and not url.get_secret_value():
             raise ValueError("name a plain Redis here: REDIS_URL names a Cluster")
         return url
+
+
+def count_metrics_in(folder: str) -> None:
+    """Let all processes count into one folder; prometheus-client reads this when it is first imported."""
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder

@@ -20,6 +20,14 @@ class DeadLetter:
     message_id: str
     reason: str
 
+    @property
+    def concerns(self) -> dict[str, str]:
+        """The ids of the operation and the request, as far as the message tells them."""
+        fields = next((m.fields for m in self.claim.messages if m.id == self.message_id), ())
+        values = dict(zip(fields[::2], fields[1::2], strict=False))
+        named = {"operation_id": values.get(b"id"), "request_id": values.get(b"request_id")}
+        return {name: value.decode(errors="replace") for name, value in named.items() if value}
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:

@@ -19,7 +19,7 @@ from arq.connections import ArqRedis, RedisSettings
 from arq.cron import CronJob
 from arq.worker import create_worker
 
-from shared import logs
+from shared import logs, metrics
 from shared.database import Connection
 from shared.errors import Misconfigured
 from shared.nodes import CONNECT_TIMEOUT_SECONDS, SOCKET_TIMEOUT_SECONDS, Nodes, RedisError
@@ -30,6 +30,7 @@ from worker.housekeeping.reconcile import Reconciliation
 from worker.housekeeping.runs import RUN_SECONDS_MAX, recorded
 from worker.housekeeping.statistics import Statistics
 from worker.housekeeping.sweep import Sweep
+from worker.housekeeping.watch import watched
 
 DRAIN_SECONDS = 10  # how long the jobs under way get to end: they look up after each piece
 STOP_SECONDS_MAX = 15.0  # the same, and the closing of connections
@@ -130,6 +131,12 @@ async def serve() -> None:
     stop = stop_event(STOP_SECONDS_MAX)
     await prepare_database(settings)
     log.info("housekeeping")
+    with metrics.served(settings):
+        async with watched(settings):
+            await _keep_house(settings, stop)
+
+
+async def _keep_house(settings: MaintenanceSettings, stop: asyncio.Event) -> None:
     while not stop.is_set():
         try:
             await _work(settings, stop)

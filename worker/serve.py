@@ -1,8 +1,11 @@
 """A worker process from start to end."""
 
-from shared import logs
+import asyncio
+
+from shared import logs, metrics, tracing
 from shared.process import open_streams, prepare_database, relax_garbage_collector, stop_event
 from shared.settings import WorkerSettings
+from worker import backlog
 from worker.health import Health
 from worker.worker import Worker
 
@@ -15,7 +18,12 @@ async def serve() -> None:
     logs.configure(settings, settings.worker_name)
     stop = stop_event(STOP_SECONDS_MAX)
     await prepare_database(settings)
-    async with open_streams(settings) as streams:
+    with metrics.served(settings), tracing.exporting(settings, "worker"):
+        await _work(settings, stop)
+
+
+async def _work(settings: WorkerSettings, stop: asyncio.Event) -> None:
+    async with open_streams(settings) as streams, backlog.watched(settings):
         relax_garbage_collector()
         health = Health(settings)
         await Worker(settings, streams, health).run(stop)

@@ -4,6 +4,7 @@ Guarantees that outcomes returned are committed, that a command is recorded at m
 database refuses does not hold up the others. Knows nothing of streams.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
@@ -14,7 +15,7 @@ import sql
 from shared.commands import Command, Operation, Reason, Reply
 from shared.database import AlreadyRecorded, DatabaseRefused
 from shared.records import operation_of, wallet_of
-from worker import ledger
+from worker import ledger, metrics
 from worker.session import Session
 
 NEW_ID_VERSION = 7  # of the ids that gateways make; that of an Idempotency-Key is derived, and may come again
@@ -51,6 +52,7 @@ class Store:
     async def _transaction(
         self, commands: Sequence[Command], may_be_recorded: Sequence[UUID], on_writing: Callable[[], None]
     ) -> list[Reply]:
+        began = time.perf_counter()
         async with self._session.transaction() as connection:
             rows = await connection.fetch(sql.query("lock_wallets"), list({c.wallet_id for c in commands}))
             wallets = {row["id"]: wallet_of(row) for row in rows}
@@ -65,14 +67,20 @@ class Store:
             # killed here: rolled back; the next owner claims the same messages.
             if settlement.operations:
                 await connection.execute(sql.query("settle_batch"), *_arrays(settlement))
+            written = time.perf_counter()
         # killed here: the next owner finds the operations and repeats the replies.
+        metrics.SETTLE.observe(written - began)
+        metrics.COMMIT.observe(time.perf_counter() - written)
+        metrics.note_settled(settlement.operations, _repeats(settlement))
         return [
             Reply(operation, wallets[operation.wallet_id].created_at if operation.wallet_id in wallets else None)
             for operation in settlement.outcomes
         ]
 
     async def _record_refused(self, command: Command, error: Exception) -> Reply:
-        log.error("database refused a command", operation_id=str(command.id), error=str(error))
+        concerns = {"operation_id": str(command.id), "request_id": command.request_id}
+        # Not what the error says: that repeats the row, with its amounts.
+        log.error("database refused a command", **concerns, **_without_values(error))
         try:
             async with self._session.transaction() as connection:
                 [row] = await connection.fetch(sql.query("lock_wallets"), [command.wallet_id])
@@ -81,10 +89,25 @@ class Store:
                 refused = ledger.reject(command, Reason.REFUSED_BY_DATABASE, wallet.balance, decided_at)
                 settlement = ledger.Settlement([refused], [refused], [])
                 await connection.execute(sql.query("settle_batch"), *_arrays(settlement))
-        except DatabaseRefused:
+            metrics.note_settled(settlement.operations, 0)
+        except DatabaseRefused as again:
             # Not even the rejection can be stored: the dead letter and the reply are all that is left of it.
-            log.exception("database refused a rejection as well", operation_id=str(command.id))
+            log.error("database refused a rejection as well", **concerns, **_without_values(again))  # noqa: TRY400
         return Reply(refused, wallet.created_at)
+
+
+def _repeats(settlement: ledger.Settlement) -> int:
+    """Return how many outcomes were in the books before; that of a missing wallet never is."""
+    if len(settlement.outcomes) == len(settlement.operations):
+        return 0
+    missing = sum(outcome.reason is Reason.WALLET_NOT_FOUND for outcome in settlement.outcomes)
+    return len(settlement.outcomes) - len(settlement.operations) - missing
+
+
+def _without_values(error: Exception) -> dict[str, str]:
+    """Return what an error of the database is about, and nothing of the row that it is about."""
+    named = {name: getattr(error, name, None) for name in ("sqlstate", "table_name", "column_name", "constraint_name")}
+    return {"error": type(error).__name__, **{name: value for name, value in named.items() if value}}
 
 
 def _arrays(settlement: ledger.Settlement) -> list[object]:

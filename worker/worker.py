@@ -7,14 +7,18 @@ settled. A session's end ends the shift; the next shift starts with nothing in m
 
 import asyncio
 import contextlib
+import logging
+import time
 from collections.abc import Sequence
 
 import structlog
 
-from shared.commands import Reply
+from shared import tracing
+from shared.commands import Reason, Reply
 from shared.database import DatabaseError
 from shared.settings import WorkerSettings
 from shared.streams import RedisError, Streams
+from worker import metrics
 from worker.batch import Batch
 from worker.health import Health
 from worker.partitions import Partitions, fair_share
@@ -25,6 +29,9 @@ BLOCK_MS = 100  # longest wait in one read for ready wallets: new partitions and
 UNDER_WAY_BLOCK_MS = 1  # the same while a ready wallet waits for its own finish, which takes about as long
 RETRY_SECONDS = 0.1  # pause after Redis failed
 RECONNECT_SECONDS = 0.2  # pause after the session was lost
+
+# When a batch began to be settled and when it was committed, in ns.
+Times = tuple[int, int]
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +51,8 @@ class Worker:
                 async with Session.open(self._settings) as session:
                     await Shift(self._settings, self._streams, session, stop, self._health).work()
             except* DatabaseError as lost:
+                metrics.SESSIONS_LOST.inc()
+                metrics.note_owned(())
                 log.warning("session lost", worker=self._settings.worker_name, error=repr(lost.exceptions[0]))
                 await _wait(stop, RECONNECT_SECONDS)
 
@@ -66,7 +75,7 @@ class Shift:
         self._room = asyncio.Event()
         self._room.set()
         self._claimed: asyncio.Queue[Batch | None] = asyncio.Queue(maxsize=1)
-        self._settled: asyncio.Queue[tuple[Batch, list[Reply]] | None] = asyncio.Queue(maxsize=2)
+        self._settled: asyncio.Queue[tuple[Batch, list[Reply], Times] | None] = asyncio.Queue(maxsize=2)
 
     async def work(self) -> None:
         """Work until told to stop; raises DatabaseError (in a group) when the session is lost."""
@@ -89,23 +98,26 @@ class Shift:
 
     async def _settle(self) -> None:
         while (batch := await self._claimed.get()) is not None:
+            began_ns = time.time_ns()
             if batch.commands:
                 replies = await self._store.settle(batch.commands, on_writing=self._room.set)
             else:
                 replies = []
                 self._room.set()
-            await self._settled.put((batch, replies))
+            await self._settled.put((batch, replies, (began_ns, time.time_ns())))
         await self._settled.put(None)
 
     async def _finish(self) -> None:
         while (settled := await self._settled.get()) is not None:
-            batch, replies = settled
+            batch, replies, times = settled
             finished = False
             try:
                 await self._send_and_finish(batch, replies)
                 finished = True
+                _tell(batch, times)
             except RedisError as error:
                 # The books have the outcomes: claimed again, they are found, answered again and finished.
+                metrics.FINISH_FAILURES.inc()
                 log.warning("could not finish a batch; it will be claimed again", error=repr(error))
                 await asyncio.sleep(RETRY_SECONDS)
             self._partitions.done(batch.claims, finished=finished)
@@ -125,12 +137,15 @@ class Shift:
             ready = await self._streams.wait_ready(cursors, block_ms)
             if not ready:
                 return None
+            began = time.perf_counter()
             claims = await self._streams.claim(
                 {partition: cursors[partition] for partition in ready},
                 self._settings.batch_wallets_max,
                 self._settings.batch_commands_max,
             )
+            metrics.CLAIM.observe(time.perf_counter() - began)
         except RedisError as error:
+            metrics.CLAIM_FAILURES.inc()
             log.warning("could not claim", error=repr(error))
             self._partitions.rewind()
             await asyncio.sleep(RETRY_SECONDS)
@@ -141,7 +156,8 @@ class Shift:
 
     async def _send_and_finish(self, batch: Batch, replies: Sequence[Reply]) -> None:
         for letter in (*batch.unreadable, *batch.refused(replies)):
-            log.error("dead letter", wallet=letter.claim.wallet, message_id=letter.message_id, reason=letter.reason)
+            # Not the reason, which may repeat what somebody sent: the inspector shows it.
+            log.error("dead letter", wallet=letter.claim.wallet, message_id=letter.message_id, **letter.concerns)
             await self._streams.bury(
                 letter.claim.partition,
                 letter.claim.wallet,
@@ -149,12 +165,16 @@ class Shift:
                 letter.reason,
                 self._settings.dead_letters_max,
             )
+            is_refused = letter.reason == Reason.REFUSED_BY_DATABASE
+            (metrics.REFUSED if is_refused else metrics.UNREADABLE).inc()
+        began = time.perf_counter()
         await self._streams.finish(
             batch.claims,
             batch.by_reply_key(replies),
             self._settings.reply_ttl_seconds,
             self._settings.reply_messages_max,
         )
+        metrics.FINISH.observe(time.perf_counter() - began)
 
     # ---- ownership ----------------------------------------------------------------------------------------------
 
@@ -164,8 +184,11 @@ class Shift:
             self._session.ownership_changed.clear()
             await self._balance()
             self._health.beat()
+            metrics.HEARTBEAT.set_to_current_time()
+            metrics.note_owned(list(self._partitions))
             await _wait(self._session.ownership_changed, self._settings.heartbeat_seconds)
         await self._session.leave(list(self._partitions))
+        metrics.note_owned(())
 
     async def _balance(self) -> None:
         survey = await self._session.survey()
@@ -175,16 +198,35 @@ class Shift:
         if wanted and not self._stop.is_set():
             taken = await self._session.take(wanted)
             self._partitions.add(taken)
+            metrics.TAKEN.inc(len(taken))
             log.info("took partitions", partitions=len(taken), owned=len(self._partitions))
         self._partitions.retire(partition for partition in surplus if partition in self._partitions)
         released = self._partitions.pop_retired()
         await self._session.release(released)
         if released:
+            metrics.RELEASED.inc(len(released))
             log.info("released partitions", partitions=len(released), owned=len(self._partitions))
 
     def _wake_shares_if_retiring(self) -> None:
         if self._partitions.retiring:
             self._session.ownership_changed.set()
+
+
+def _tell(batch: Batch, times: Times) -> None:
+    """Write of a batch that is settled and finished into the metrics, and the log and the traces if they want it."""
+    metrics.BATCH_COMMANDS.observe(len(batch.commands))
+    if log.is_enabled_for(logging.DEBUG):
+        log.debug(
+            "batch",
+            commands=len(batch.commands),
+            wallets=len(batch.claims),
+            milliseconds=round((time.time_ns() - times[0]) / 1e6, 3),
+            operation_ids=[str(command.id) for command in batch.commands],
+            request_ids=[command.request_id for command in batch.commands],
+        )
+    if tracing.tracer is not None:
+        for command in batch.commands:
+            tracing.tracer.settled(command, *times, len(batch.commands))
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

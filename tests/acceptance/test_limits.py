@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import asyncpg
@@ -11,7 +11,7 @@ import pytest
 from shared.database import POOL_TIMEOUT_SECONDS, QUERY_TIMEOUT_SECONDS, DatabaseLost, open_pool
 from shared.settings import GatewaySettings
 from tests.acceptance.problems import assert_problem
-from tests.service import Client, Service
+from tests.service import Answer, Client, Service
 from tests.waiting import until
 
 REQUESTS_MAX = 8
@@ -46,6 +46,15 @@ async def locked_wallets(service: Service) -> AsyncIterator[None]:
         await connection.close()
 
 
+async def on_a_new_connection(service: Service, ask: Callable[[Client], Awaitable[Answer]]) -> Answer:
+    """Ask on a connection that no request was refused on: that would rest for a second."""
+    client = Client(service.url)
+    try:
+        return await ask(client)
+    finally:
+        await client.close()
+
+
 async def test_more_requests_than_allowed__503_at_once_and_those_before_are_served(
     alone: Client, own_service: Service
 ) -> None:
@@ -60,7 +69,8 @@ async def test_more_requests_than_allowed__503_at_once_and_those_before_are_serv
     await until(is_full)
     for _ in range(20):
         began = time.monotonic()
-        read, written = await alone.get(path), await alone.deposit(wallet_id, 100)
+        read = await on_a_new_connection(own_service, lambda client: client.get(path))
+        written = await on_a_new_connection(own_service, lambda client: client.deposit(wallet_id, 100))
         assert time.monotonic() - began < AT_ONCE_SECONDS_MAX
         assert_problem(read, 503, "unavailable", path)
         assert_problem(written, 503, "unavailable", f"{path}/operation")
@@ -72,6 +82,29 @@ async def test_more_requests_than_allowed__503_at_once_and_those_before_are_serv
     statuses = [answer.status for answer in await asyncio.gather(*sent)]
     assert sorted(statuses) == [200] * REQUESTS_MAX + [503] * 5
     assert await alone.balance(wallet_id) == f"{REQUESTS_MAX}.00"
+
+
+async def test_client_that_asks_again_at_once__is_not_read_before_its_retry_after(
+    alone: Client, own_service: Service
+) -> None:
+    wallet_id = await alone.create_wallet()
+    waiting = [asyncio.create_task(alone.deposit(wallet_id, 1, prefer="wait=3")) for _ in range(REQUESTS_MAX + 1)]
+    impatient = Client(own_service.url, connections_max=1)
+
+    async def is_full() -> bool:
+        return sum(task.done() for task in waiting) == 1
+
+    await until(is_full)
+    refused = await impatient.get(f"/api/v1/wallets/{wallet_id}")
+    began = time.monotonic()
+    again = await impatient.get(f"/api/v1/wallets/{wallet_id}")
+    rested_seconds = time.monotonic() - began
+
+    assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
+    assert again.status in {200, 503}
+    assert rested_seconds > 0.9
+    assert {answer.status for answer in await asyncio.gather(*waiting)} == {202, 503}
+    await impatient.close()
 
 
 async def test_reads_while_postgres_answers_none__503_in_time_for_those_without_a_connection_too(

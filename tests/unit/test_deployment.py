@@ -102,6 +102,8 @@ def test_compose__worker_can_be_scaled() -> None:
 
 def test_compose__only_the_gateway_can_be_reached__and_from_this_machine_only() -> None:
     ports = {name: service["ports"] for name, service in compose()["services"].items() if "ports" in service}
+    assert ports.pop("prometheus") == ["127.0.0.1:${PROMETHEUS_PORT:-9090}:9090"]
+    assert ports.pop("grafana") == ["127.0.0.1:${GRAFANA_PORT:-3000}:3000"]
     assert ports == {"gateway": ["127.0.0.1:${PORT:-8000}:8000"]}
 
 
@@ -111,6 +113,26 @@ def test_compose__every_service_has_its_limits(name: str) -> None:
     limits = {"healthcheck", "mem_limit", "stop_grace_period", "restart", "logging"}
     assert limits <= set(service)
     assert set(service["logging"]["options"]) == {"max-size", "max-file"}
+
+
+def test_compose__monitoring_is_asked_for_and_its_files_are_there() -> None:
+    services = compose()["services"]
+    profiles = {name: service["profiles"] for name, service in services.items() if "profiles" in service}
+    assert profiles == {"prometheus": ["monitoring"], "grafana": ["monitoring"]}
+    for name in profiles:
+        mounted = [volume.split(":")[0] for volume in services[name]["volumes"]]
+        assert all((ROOT / path).exists() for path in mounted if path.startswith("."))
+        assert re.search(r":v?\d+", services[name]["image"])
+
+
+def test_compose__metrics_are_served_to_the_other_containers_and_to_nobody_else() -> None:
+    scraped = yaml.safe_load((ROOT / "monitoring" / "prometheus.yml").read_text())["scrape_configs"]
+    for config in scraped:
+        [found] = config["dns_sd_configs"]
+        service = compose()["services"][found["names"][0]]
+        assert config["job_name"] == found["names"][0]
+        assert service["environment"]["METRICS_PORT"] == found["port"]
+        assert not any(port.endswith(f":{found['port']}") for port in service.get("ports", []))
 
 
 @pytest.mark.parametrize("name", ["gateway", "worker"])

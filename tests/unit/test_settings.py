@@ -26,6 +26,8 @@ WRONG = [
     (Settings, "LOG_LEVEL", ("loud", "INFO", "")),
     (Settings, "LOG_FORMAT", ("xml",)),
     (Settings, "START_TIMEOUT_SECONDS", ("0", "-1", "soon")),
+    (Settings, "METRICS_PORT", ("-1", "65536", "http")),
+    (Settings, "OTEL_TRACES_SAMPLER_ARG", ("-0.1", "1.1", "all")),
     (GatewaySettings, "AUTH", ("none", "")),
     (GatewaySettings, "AUTH_OFF_IN_PUBLIC", ("perhaps",)),
     (GatewaySettings, "PORT", ("-1", "65536", "http")),
@@ -89,7 +91,7 @@ def test_cluster__needs_a_plain_redis_for_the_schedule_and_says_so(monkeypatch: 
 def test_every_setting_that_can_be_wrong__is_tried_here() -> None:
     tried = {name for _, name, _ in WRONG}
     free = {"POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB", "POSTGRES_HOST", "REDIS_URL", "HOST"}
-    free |= {"MAINTENANCE_REDIS_URL"}
+    free |= {"MAINTENANCE_REDIS_URL", "METRICS_HOST", "OTEL_EXPORTER_OTLP_ENDPOINT"}
 
     settings = {name.upper() for model in (GatewaySettings, MaintenanceSettings) for name in model.model_fields}
     assert settings - free == tried

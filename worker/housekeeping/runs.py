@@ -87,7 +87,8 @@ async def _record_end(
 
 def sentence(failure: Exception, settings: MaintenanceSettings) -> str:
     """Say what went wrong in one line, without any secret that an error may repeat."""
-    text = " ".join(f"{type(failure).__name__}: {failure}".split())
+    said = str(failure).partition("\nDETAIL:")[0]  # Postgres repeats the row there
+    text = " ".join(f"{type(failure).__name__}: {said}".split())
     urls = [settings.redis_url.get_secret_value(), settings.maintenance_redis_url.get_secret_value()]
     secrets = [*urls, settings.postgres_password.get_secret_value(), *(urlsplit(url).password or "" for url in urls)]
     for secret in filter(None, secrets):

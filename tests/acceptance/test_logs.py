@@ -1,0 +1,89 @@
+"""One request is found in the lines of every process by its id, and no line says what is nobody's business."""
+
+import json
+from typing import Any
+from uuid import UUID
+
+import redis
+
+from devstack.process import ChildProcess
+from shared import keys
+from shared.database import connect
+from tests.service import Client, Service
+from tests.waiting import until
+
+AMOUNTS = ("4711.17", "471117", "1313.13", "131313", "98765.43")
+KEY = "a-key-that-is-the-callers-own-business"
+
+
+def lines_of(process: ChildProcess) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in process.log_path.read_text().splitlines()]
+
+
+async def refuse_one_amount(service: Service) -> None:
+    """Let the database refuse one amount by a constraint, whose error repeats the row."""
+    connection = await connect(service.settings, "test")
+    await connection.execute(
+        "ALTER TABLE operations ADD CONSTRAINT unlucky CHECK (amount <> 131313 OR status = 'REJECTED')"
+    )
+    await connection.close()
+
+
+def bury(service: Service, wallet: str) -> None:
+    """Leave a message in the wallet's stream that is no command."""
+    partition = keys.partition_of(UUID(wallet), service.settings.partition_count)
+    with redis.Redis.from_url(service.settings.redis_url.get_secret_value()) as client:
+        client.xadd(
+            keys.wallet_stream(partition, wallet), {"id": "broken-1", "request_id": "by-hand", "amount": "98765.43"}
+        )
+        client.xadd(keys.ready_stream(partition), {"wallet": wallet})
+
+
+async def test_request__is_found_in_every_process_and_nothing_private_is(own_service: Service) -> None:
+    gateway = own_service.start_gateway(LOG_LEVEL="debug")
+    worker = own_service.start_worker(LOG_LEVEL="debug")
+    await own_service.wait_ready()
+    client = Client(own_service.url)
+    wallet = await client.create_wallet()
+    await refuse_one_amount(own_service)
+
+    answer = await client.deposit(
+        wallet, "4711.17", x_request_id="order-1", idempotency_key=KEY, authorization="Bearer none-of-yours"
+    )
+    operation_id = answer.body["operation"]["id"]
+    refused = await client.deposit(wallet, "1313.13", x_request_id="order-2")
+    bury(own_service, wallet)
+
+    async def is_dead() -> bool:
+        return [line["event"] for line in lines_of(worker)].count("dead letter") == 2
+
+    await until(is_dead)
+    await client.close()
+    assert (answer.status, refused.status) == (200, 422)
+
+    [asked] = [line for line in lines_of(gateway) if line.get("request_id") == "order-1"]
+    assert (asked["event"], asked["operation_id"], asked["status"]) == ("request", operation_id, 200)
+    [batch] = [line for line in lines_of(worker) if "order-1" in line.get("request_ids", [])]
+    assert (batch["event"], batch["operation_ids"]) == ("batch", [operation_id])
+    concerned = [line for line in lines_of(worker) if line["event"] in {"database refused a command", "dead letter"}]
+    assert {line.get("request_id") for line in concerned} == {"order-2", "by-hand"}
+    assert all(line["operation_id"] for line in concerned)
+    assert "unlucky" in {line.get("constraint_name") for line in concerned}
+
+    logged = "".join(path.read_text() for path in own_service.logs.glob("*.log"))
+    for secret in (*AMOUNTS, KEY, "none-of-yours", "Failing row", "insufficient"):
+        assert secret not in logged, secret
+
+
+async def test_batches__are_told_at_debug_only(own_service: Service) -> None:
+    own_service.start_gateway()
+    worker = own_service.start_worker()
+    await own_service.wait_ready()
+    client = Client(own_service.url)
+    assert (await client.deposit(await client.create_wallet(), "1.00")).status == 200
+    await client.close()
+    own_service.stop()
+
+    events = [line["event"] for line in lines_of(worker)]
+    assert "took partitions" in events
+    assert "batch" not in events
