@@ -110,9 +110,9 @@ local function submit(keys, args)
   return results
 end
 
--- wallet_claim: reads ready wallets and the head of each one's stream. Removes nothing: claiming is repeatable.
--- KEYS  ready, one per partition; those with ready wallets share the limits equally. What a hot wallet gets beside others
---       is small, so that they do not wait for it; alone, it gets all.
+-- wallet_claim: reads ready wallets and the head of each one's stream. Removes nothing: claiming is repeatable. Partitions
+-- with ready wallets share the limits equally, and what one wallet gets beside others is small: they do not wait for it.
+-- KEYS  ready, one per partition
 -- ARGV  wallets_max, commands_max, then 2 per partition: after (ready ids above this one), wallet key prefix
 -- Returns per wallet {number of its partition among the keys, ready id, wallet, {{message id, {field, value, ...}}, ...}};
 -- no messages when the stream is gone.

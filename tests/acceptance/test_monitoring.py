@@ -73,6 +73,7 @@ async def stack(
     await _make_traffic(service.url)
     yield Stack(service, metrics_ports, folder)
     assert service.stop() == [0, 0, 0, 0]
+    assert list(folder.iterdir()) == []  # what was counted together is taken away
 
 
 async def _make_traffic(url: str) -> None:
