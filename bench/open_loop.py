@@ -31,7 +31,8 @@ class OpenLoop:
         self._arrivals = round(rate * seconds)
         self._arrived = 0
         self._started_at = 0.0
-        self._idle: list[Connection] = []
+        # In turn, so that none is idle for long: a server may close one that says nothing.
+        self._idle: deque[Connection] = deque()
         self._backlog: deque[int] = deque()
         self._latencies_ms: list[float] = []
         self._by_status: dict[int, int] = {}
@@ -40,7 +41,7 @@ class OpenLoop:
     async def run(self, port: int, connections: int) -> dict[str, object]:
         """Send everything, wait for the answers, and report."""
         opened = await connect(port, connections, self._answered)
-        self._idle = list(opened)
+        self._idle = deque(opened)
         gc.freeze()
         gc.disable()
         self._started_at = time.perf_counter()
@@ -68,8 +69,10 @@ class OpenLoop:
 
     def _send(self) -> None:
         while self._backlog and self._idle:
+            connection = self._idle.popleft()
+            if not connection.is_open:
+                continue
             number = self._backlog.popleft()
-            connection = self._idle.pop()
             request = self._requests[number % len(self._requests)]
             connection.send(request, self._started_at + number / self._rate)
 

@@ -77,7 +77,7 @@ async def test_trace__goes_from_the_callers_request_to_its_transaction_and_back(
 async def test_collector_that_is_away__holds_up_neither_requests_nor_the_end(own_service: Service) -> None:
     to = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{ports.pick_free()}"}
     own_service.start_gateway("gateway", None, **to)
-    own_service.start_worker("", "worker", **to)
+    own_service.start_worker()
     await own_service.wait_ready()
     client = Client(own_service.url)
     wallet = await client.create_wallet()
