@@ -4,6 +4,7 @@ How long anybody waits is a matter of the long form (`make faults`): here many t
 """
 
 from collections.abc import AsyncIterator
+from itertools import count
 
 import asyncpg
 import pytest
@@ -16,7 +17,7 @@ from tests.faults.ground import Ground
 from tests.faults.scenarios import SCENARIOS, Scenario
 from tests.faults.trial import SHORT, ground_over, run_trial
 
-DATABASE = "under_load"
+_numbers = count(1)
 # In test_connections.py, one request at a time, the statement that is cut is known.
 ELSEWHERE = {"postgres-cut", "redis-cut"}
 SHORT_SCENARIOS = [scenario for scenario in SCENARIOS if scenario.id not in ELSEWHERE]
@@ -26,17 +27,21 @@ SHORT_SCENARIOS = [scenario for scenario in SCENARIOS if scenario.id not in ELSE
 async def battered(
     fragile_postgres: Postgres, fragile_redis: Redis, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Ground]:
-    """One service that goes through all faults, one after another."""
+    """One service that goes through all faults, one after another.
+
+    With its own database: a process that is handed more of this module's tests later sets it up once more.
+    """
+    name = f"under_load_{next(_numbers)}"
     for store in (fragile_postgres, fragile_redis):
         store.resume()
         store.start()
     admin = await asyncpg.connect(fragile_postgres.url)
-    await admin.execute(f"CREATE DATABASE {DATABASE}")
+    await admin.execute(f"CREATE DATABASE {name}")
     await admin.close()
     async with RedisClient.from_url(fragile_redis.url) as client:
         await client.flushall()
     logs = tmp_path_factory.mktemp("under-load")
-    async with ground_over(fragile_postgres, fragile_redis, DATABASE, logs, SHORT) as ground:
+    async with ground_over(fragile_postgres, fragile_redis, name, logs, SHORT) as ground:
         yield ground
 
 
