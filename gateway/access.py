@@ -20,7 +20,7 @@ from uuid import UUID
 import structlog
 
 from shared.database import DatabaseError
-from shared.errors import Forbidden, Unauthenticated
+from shared.errors import CallerError, Forbidden, Unauthenticated
 
 REFRESH_SECONDS = 2.0  # a revocation takes effect this soon, everywhere
 REFRESH_AGAIN_SECONDS = 0.5  # a key that nobody knows is looked for at most this often
@@ -69,6 +69,14 @@ def read_token(token: str) -> tuple[UUID, bytes] | None:
         return None
 
 
+def _token_in(authorization: str | None) -> tuple[UUID, bytes] | None:
+    """Return what `read_token` reads in the header; raises Unauthenticated when there is no bearer token."""
+    kind, _, token = (authorization or "").partition(" ")
+    if kind.lower() != "bearer" or not token:
+        raise Unauthenticated("Send an API key: Authorization: Bearer <key>.")
+    return read_token(token.strip())
+
+
 Load = Callable[[], Awaitable[Sequence[ApiKey]]]
 
 
@@ -96,11 +104,21 @@ class Access:
 
         Raises Unauthenticated without a valid key, and Forbidden when the key lacks the scope (`admin` has them all).
         """
-        kind, _, token = (authorization or "").partition(" ")
-        if kind.lower() != "bearer" or not token:
-            raise Unauthenticated("Send an API key: Authorization: Bearer <key>.")
-        read = read_token(token.strip())
-        key = await self._find(read[0]) if read else None
+        read = _token_in(authorization)
+        if read and read[0] not in self._keys:
+            # It may have been made a moment ago. Guessers cannot make a load of this: they wait, and share one look.
+            await self._refresh(asyncio.get_running_loop().time())
+        return self._check(read, scope)
+
+    def known_caller(self, authorization: str | None, scope: Scope) -> str | None:
+        """Return the same where no look into the database is needed; None otherwise, and when `caller` would raise."""
+        try:
+            return self._check(_token_in(authorization), scope)
+        except CallerError:
+            return None
+
+    def _check(self, read: tuple[UUID, bytes] | None, scope: Scope) -> str:
+        key = self._keys.get(read[0]) if read else None
         if read is None or key is None or not hmac.compare_digest(key.secret_sha256, read[1]):
             raise Unauthenticated("This API key is not valid: it is unknown, revoked, or expired.")
         if key.expires_at is not None and key.expires_at <= datetime.now(UTC):
@@ -108,12 +126,6 @@ class Access:
         if scope not in key.scopes and Scope.ADMIN not in key.scopes:
             raise Forbidden(f"This API key lacks the scope {scope}.")
         return key.id.hex
-
-    async def _find(self, key_id: UUID) -> ApiKey | None:
-        if key_id not in self._keys:
-            # It may have been made a moment ago. Guessers cannot make a load of this: they wait, and share one look.
-            await self._refresh(asyncio.get_running_loop().time())
-        return self._keys.get(key_id)
 
     async def _keep_fresh(self) -> None:
         while True:

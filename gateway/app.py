@@ -1,27 +1,37 @@
 """Assembles the gateway: its resources, each opened, yielded and closed in order, and its routes."""
 
+import logging
 import socket
 from collections.abc import AsyncIterator
 
 import orjson
+import structlog
 from aiohttp import web
 
 from gateway import openapi, responses
 from gateway.access import Access
 from gateway.books import Books
 from gateway.dispatcher import Dispatcher
-from gateway.handlers import ACCESS, BOOKS, DISPATCHER, SETTINGS, STREAMS
-from gateway.middleware import edge
+from gateway.express import Express
+from gateway.handlers import ACCESS, BOOKS, DESK, DISPATCHER, SETTINGS, STREAMS
+from gateway.middleware import Room, edge
+from gateway.operations import Desk
 from gateway.routes import add_routes
+from shared import tracing
 from shared.database import open_pool
 from shared.process import open_streams
 from shared.settings import GatewaySettings
 
+ROOM = web.AppKey("room", Room)
+
+log = structlog.get_logger(__name__)
+
 
 def build(settings: GatewaySettings) -> web.Application:
     """Return the application; its resources open when it starts."""
-    app = web.Application(middlewares=[edge(settings.requests_max)], client_max_size=settings.body_bytes_max)
-    app[SETTINGS] = settings
+    room = Room(settings.requests_max)
+    app = web.Application(middlewares=[edge(room)], client_max_size=settings.body_bytes_max)
+    app[SETTINGS], app[ROOM] = settings, room
     app.cleanup_ctx.extend([_books, _access, _streams, _dispatcher])
     document = orjson.dumps(openapi.document(is_key_required=settings.auth == "required"))
 
@@ -31,6 +41,13 @@ def build(settings: GatewaySettings) -> web.Application:
 
     add_routes(app, serve_document)
     return app
+
+
+def express_of(app: web.Application) -> Express | None:
+    """Return the express lane of a started application; none where each request is told about: it tells nothing."""
+    if tracing.tracer is not None or log.is_enabled_for(logging.DEBUG):
+        return None
+    return Express(app[DESK], app[DISPATCHER], app[ACCESS], app[ROOM], app[SETTINGS].body_bytes_max)
 
 
 async def _books(app: web.Application) -> AsyncIterator[None]:
@@ -61,4 +78,5 @@ async def _dispatcher(app: web.Application) -> AsyncIterator[None]:
     dispatcher = Dispatcher(app[SETTINGS], app[STREAMS], app[BOOKS].find)
     async with dispatcher.running():
         app[DISPATCHER] = dispatcher
+        app[DESK] = Desk(dispatcher.reply_key, app[SETTINGS].wait_seconds)
         yield

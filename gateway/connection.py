@@ -15,10 +15,12 @@ from typing import Any
 
 import structlog
 from aiohttp import web
+from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import _ErrInfo
 
 from gateway import problems
+from gateway.express import Express
 from gateway.middleware import NO_ROOM
 from gateway.requests import TooSlow
 from shared.settings import GatewaySettings
@@ -57,6 +59,7 @@ class Connection(web.RequestHandler):
         "_body_of",
         "_body_since",
         "_closing_since",
+        "_express",
         "_header_bytes",
         "_header_of",
         "_header_since",
@@ -65,9 +68,12 @@ class Connection(web.RequestHandler):
         "_unread_since",
     )
 
-    def __init__(self, manager: web.Server, open_connections: "set[Connection]", **arguments: Any) -> None:
+    def __init__(
+        self, manager: web.Server, open_connections: "set[Connection]", express: Express | None, **arguments: Any
+    ) -> None:
         super().__init__(manager, loop=asyncio.get_running_loop(), **arguments)
         self._open = open_connections
+        self._express = express
         self._socket: asyncio.Transport | None = None  # kept to the very end, unlike `transport`
         # Since when parts of a header, or of a body, have been coming: of the request with this number.
         self._header_of, self._header_since, self._header_bytes = -1, 0.0, 0
@@ -90,10 +96,54 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Read on; note when a header comes in pieces, which the usual one does not."""
-        super().data_received(data)
+        waiter = self._waiter
+        if self._express is None or waiter is None:
+            super().data_received(data)
+        else:
+            # aiohttp's loop waits for a request: it must not be woken for one that the express lane takes.
+            self._waiter = None
+            try:
+                super().data_received(data)
+            finally:
+                self._waiter = waiter
+            if self._messages:
+                self._go_on()
+                return
         # Nothing to be served, and nothing being served. (Right after the connection was made nobody waits yet.)
-        if not self._messages and (self._waiter is not None or not self._request_count):
+        is_idle = self._waiter is not None and not self._request_in_progress
+        if not self._messages and (is_idle or not self._request_count):
             self._note_part(len(data))
+
+    def _go_on(self) -> None:
+        """Give the next request to the express lane if it takes it, and else to aiohttp, whose loop waits for it."""
+        if self._express is None or self._request_in_progress or not self._messages:
+            return
+        if self._waiter is None or self._waiter.done():  # aiohttp's loop has its turn
+            return
+        message, payload = self._messages[0]
+        # Several at once, and an answer that has to wait for its reader, are out of the ordinary.
+        if len(self._messages) == 1 and not self._paused and isinstance(message, RawRequestMessage):
+            # As aiohttp's loop does around a request: a process that is told to stop waits for this one.
+            self._request_in_progress = True
+            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+            if self._express.take(message, payload, self._answer):
+                self._messages.popleft()
+                if self._parser is not None:
+                    self._parser.message_consumed()
+                return
+            self._request_in_progress = False
+        self._waiter.set_result(None)
+
+    def _answer(self, text: bytes) -> None:
+        """Write the answer of the express lane, and go on with what came meanwhile."""
+        self._request_in_progress = False
+        if self.transport is not None:
+            self.transport.write(text)
+            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._handler_waiter is not None and not self._handler_waiter.done():
+            self._handler_waiter.set_result(None)
+        if self._messages:
+            self._loop.call_soon(self._go_on)
 
     def pause_writing(self) -> None:
         """Note since when the client leaves unread more than the socket and its buffer take."""
@@ -186,14 +236,17 @@ class Connection(web.RequestHandler):
 class Connections:
     """The open connections of a server, and the sweep over them."""
 
-    def __init__(self, settings: GatewaySettings) -> None:
+    def __init__(self, settings: GatewaySettings, express: Express | None) -> None:
+        self._express = express
         self._limits = Limits(settings.header_seconds, settings.body_seconds, settings.answer_seconds)
         self._lingering_seconds = min(settings.body_seconds, LINGERING_SECONDS_MAX)
         self._open: set[Connection] = set()
 
     def accept(self, manager: web.Server) -> partial[Connection]:
         """Return what makes a connection's protocol."""
-        return partial(Connection, manager, self._open, lingering_time=self._lingering_seconds, **ARGUMENTS)
+        return partial(
+            Connection, manager, self._open, self._express, lingering_time=self._lingering_seconds, **ARGUMENTS
+        )
 
     @contextlib.asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:

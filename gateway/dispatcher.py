@@ -11,20 +11,18 @@ import signal
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from enum import Enum, auto
 from itertools import islice
-from math import ceil
 from uuid import UUID
 
 import structlog
 
 from gateway import metrics
+from gateway.held import Held, State, Tell, Waiter, reason_of, refusal_of
 from gateway.refusals import refusals
 from shared import keys
 from shared.commands import Command, Reply
 from shared.database import DatabaseError
-from shared.errors import Pending, Refused, ServiceError, Unavailable, WalletQueueFull
+from shared.errors import Pending, Refused, ServiceError, Unavailable
 from shared.messages import START
 from shared.settings import GatewaySettings
 from shared.streams import Full, RedisError, Streams, Submission
@@ -36,31 +34,10 @@ ANSWER_AT_ONCE = 16
 LOOK_EVERY_SECONDS = 1.0  # one look per second for all old waiters together
 LOOK_AFTER_SECONDS = 1.0  # a reply that takes longer may have been lost
 LOOK_MAX = 5_000  # commands in one look, oldest first
-RETRY_AFTER_SECONDS_MAX = 60  # what waits may stand still, and go on at any moment
 
 Find = Callable[[Sequence[UUID]], Awaitable[Sequence[Reply]]]
 
 log = structlog.get_logger(__name__)
-
-
-class _State(Enum):
-    QUEUED = auto()  # certainly not in Redis: it may still be refused
-    SENDING = auto()
-    SUBMITTED = auto()  # accepted, or its fate is unknown, which counts as accepted
-
-
-@dataclass(slots=True, eq=False)
-class _Held:
-    """A command that is not decided yet, and the requests that wait for it."""
-
-    command: Command
-    since: float
-    state: _State = _State.QUEUED
-    message_id: str | None = None
-    # Whether the flush will take it; a command that was refused on its way is parked until the next look.
-    in_outbox: bool = False
-    waiters: list[asyncio.Future[Reply]] = field(default_factory=list)
-    late: list[asyncio.Future[Reply]] = field(default_factory=list)
 
 
 class Dispatcher:
@@ -71,8 +48,8 @@ class Dispatcher:
         self._streams = streams
         self._find = find
         self.reply_key = keys.reply_stream(secrets.token_hex(6))
-        self._held: dict[UUID, _Held] = {}
-        self._outbox: deque[_Held] = deque()
+        self._held: dict[UUID, Held] = {}
+        self._outbox: deque[Held] = deque()
         self._outbox_filled = asyncio.Event()
         self._look_now = asyncio.Event()
         self._redis_away = False
@@ -95,21 +72,35 @@ class Dispatcher:
         Raises Pending when the wait ends first, and WalletQueueFull or Unavailable when the command was not accepted:
         then nothing will happen.
         """
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+        def tell(outcome: Reply | ServiceError) -> None:
+            if future.done():
+                return
+            if isinstance(outcome, Reply):
+                future.set_result(outcome)
+            else:
+                future.set_exception(outcome)
+
+        self.begin(command, wait_seconds, tell)
+        return await future
+
+    def begin(self, command: Command, wait_seconds: float, tell: Tell) -> None:
+        """Submit a command and return; `tell` hears later what `submit` would return or raise.
+
+        Raises Unavailable when this gateway holds as many commands as it may.
+        """
         loop = asyncio.get_running_loop()
         held = self._held.get(command.id)
         if held is None:
             if len(self._held) >= self._settings.held_commands_max:
                 refusals.note("held_commands_max", command)
                 raise Unavailable("Too many operations are under way in this gateway.")
-            held = self._held[command.id] = _Held(command, loop.time())
+            held = self._held[command.id] = Held(command, loop.time())
             self._enqueue(held)
-        waiter: asyncio.Future[Reply] = loop.create_future()
-        held.waiters.append(waiter)
-        timer = loop.call_later(wait_seconds, self._stop_waiting, held, waiter)
-        try:
-            return await waiter
-        finally:
-            timer.cancel()
+        waiter = Waiter(tell)
+        waiter.timer = loop.call_later(wait_seconds, self._stop_waiting, held, waiter)
+        held.waiters.add(waiter)
 
     def find_held(self, operation_id: UUID) -> Command | None:
         """Return a command that this gateway holds, undecided."""
@@ -138,31 +129,31 @@ class Dispatcher:
             for held, answer in zip(batch, answers, strict=True):
                 self._take_answer(held, answer)
 
-    def _take_outbox(self) -> list[_Held]:
-        batch: list[_Held] = []
+    def _take_outbox(self) -> list[Held]:
+        batch: list[Held] = []
         while self._outbox and len(batch) < self._settings.flush_commands_max:
             held = self._outbox.popleft()
             held.in_outbox = False
             if self._held.get(held.command.id) is held:  # not decided or refused meanwhile
-                if held.state is _State.QUEUED:
-                    held.state = _State.SENDING
+                if held.state is State.QUEUED:
+                    held.state = State.SENDING
                 batch.append(held)
         if not self._outbox:
             self._outbox_filled.clear()
         return batch
 
-    def _take_answer(self, held: _Held, answer: str | Submission | Full) -> None:
+    def _take_answer(self, held: Held, answer: str | Submission | Full) -> None:
         """Note what became of a submit. What was neither accepted nor refused is parked: the look sends it again."""
         if isinstance(answer, str):
-            held.state, held.message_id = _State.SUBMITTED, answer
+            held.state, held.message_id = State.SUBMITTED, answer
         elif answer is Submission.UNKNOWN:
-            held.state = _State.SUBMITTED
+            held.state = State.SUBMITTED
             self._lost_redis("submit")
-        elif held.state is _State.SENDING:
-            held.state = _State.QUEUED
-            refusal = _refusal(held, answer)
+        elif held.state is State.SENDING:
+            held.state = State.QUEUED
+            refusal = refusal_of(held, answer)
             if refusal:
-                self._refuse(held, refusal, _reason_of(answer))
+                self._refuse(held, refusal, reason_of(answer))
         late, held.late = held.late, []
         for waiter in late:
             self._stop_waiting(held, waiter)
@@ -186,44 +177,44 @@ class Dispatcher:
             log.warning("redis is away", doing=doing, held=len(self._held))
         self._redis_away = True
 
-    def _enqueue(self, *commands: _Held) -> None:
+    def _enqueue(self, *commands: Held) -> None:
         for held in commands:
             held.in_outbox = True
         self._outbox.extend(commands)
         self._outbox_filled.set()
 
-    def _submit_again(self, commands: Sequence[_Held]) -> None:
+    def _submit_again(self, commands: Sequence[Held]) -> None:
         if commands:
             metrics.RESUBMISSIONS.inc(len(commands))
             self._enqueue(*commands)
 
     # ---- the end of a wait --------------------------------------------------------------------------------------
 
-    def _stop_waiting(self, held: _Held, waiter: asyncio.Future[Reply]) -> None:
-        if waiter.done():
+    def _stop_waiting(self, held: Held, waiter: Waiter) -> None:
+        if waiter.timer is None:
             return
-        if held.state is _State.SUBMITTED:
-            _fail(waiter, Pending(held.command))
-        elif held.state is _State.QUEUED and (self._redis_away or not held.in_outbox):
+        if held.state is State.SUBMITTED:
+            held.waiters.discard(waiter)
+            waiter.answer(Pending(held.command))
+        elif held.state is State.QUEUED and (self._redis_away or not held.in_outbox):
             error = Unavailable("The operations queue does not take the operation at the moment.")
             self._refuse(held, error, "redis_away")
         else:
             # It is on its way at this moment: the answer says whether it was accepted.
             held.late.append(waiter)
 
-    def _refuse(self, held: _Held, error: Refused, reason: str) -> None:
+    def _refuse(self, held: Held, error: Refused, reason: str) -> None:
         del self._held[held.command.id]
         refusals.note(reason, held.command)
         for waiter in held.waiters:
-            _fail(waiter, error)
+            waiter.answer(error)
 
     def _decide(self, replies: Iterable[Reply]) -> None:
         for reply in replies:
             held = self._held.pop(reply.operation.id, None)
             if held is not None:
                 for waiter in held.waiters:
-                    if not waiter.done():
-                        waiter.set_result(reply)
+                    waiter.answer(reply)
 
     # ---- replies, and the look for those that were lost ---------------------------------------------------------
 
@@ -255,11 +246,9 @@ class Dispatcher:
             metrics.HELD.set(len(self._held))
             refusals.tell()
             # Parked ones first: to submit again is always safe, and needs no Postgres.
-            self._submit_again([h for h in self._held.values() if _is_parked(h)])
+            self._submit_again([h for h in self._held.values() if h.is_parked])
             before = loop.time() - (0 if everything else LOOK_AFTER_SECONDS)
-            old = islice(
-                (h for h in self._held.values() if h.state is _State.SUBMITTED and h.since <= before), LOOK_MAX
-            )
+            old = islice((h for h in self._held.values() if h.state is State.SUBMITTED and h.since <= before), LOOK_MAX)
             try:
                 await self._look_for(list(old))
             except (*DatabaseError, *RedisError) as error:
@@ -268,7 +257,7 @@ class Dispatcher:
                 async with asyncio.timeout(LOOK_EVERY_SECONDS):
                     await self._look_now.wait()
 
-    async def _look_for(self, old: Sequence[_Held]) -> None:
+    async def _look_for(self, old: Sequence[Held]) -> None:
         """Find the outcomes of old commands in Postgres, and submit again those that Redis no longer has."""
         if not old:
             return
@@ -316,32 +305,3 @@ def _stop_process_when_broken(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()):
         log.critical("the dispatcher is broken", error=repr(error), exc_info=error)
         signal.raise_signal(signal.SIGTERM)
-
-
-def _is_parked(held: _Held) -> bool:
-    return held.message_id is None and not held.in_outbox and held.state is not _State.SENDING
-
-
-def _refusal(held: _Held, answer: Submission | Full) -> Refused | None:
-    """Return why a command that Redis certainly does not have is refused now; None: it is worth another try."""
-    if isinstance(answer, Full):
-        # As long as the oldest has waited: in that time, at the present pace, all that waits now is worked off.
-        seconds = min(max(1, ceil(answer.oldest_ms / 1_000)), RETRY_AFTER_SECONDS_MAX)
-        if answer.queue is Submission.WALLET_FULL:
-            return WalletQueueFull(f"Too many operations wait for wallet {held.command.wallet_id}.", seconds)
-        return Unavailable("Too many operations wait in this part of the service.", seconds)
-    if answer is Submission.NOT_A_STREAM:
-        return Unavailable(f"The queue of wallet {held.command.wallet_id} cannot be used.")
-    return Unavailable("The operations queue takes nothing at the moment.") if held.late else None
-
-
-def _reason_of(answer: str | Submission | Full) -> str:
-    """Return the reason under which a refusal is counted."""
-    if isinstance(answer, Full):
-        return f"{answer.queue.name.removesuffix('_FULL').lower()}_queue_full"
-    return "not_a_stream" if answer is Submission.NOT_A_STREAM else "redis_away"
-
-
-def _fail(waiter: asyncio.Future[Reply], error: ServiceError) -> None:
-    if not waiter.done():
-        waiter.set_exception(error)

@@ -2,20 +2,18 @@
 
 import functools
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
-from random import getrandbits
 
 from aiohttp import web
 
-from gateway import requests, responses
+from gateway import operations, requests, responses
 from gateway.access import Access, Scope
 from gateway.books import Books
 from gateway.dispatcher import Dispatcher
 from gateway.middleware import COMMAND, REQUEST_ID
-from shared.commands import Command, OperationType, Reason, Reply, Status, operation_id_of_key
-from shared.errors import KeyReused, NotFound, Pending, Rejected, Unavailable
+from gateway.operations import Desk
+from shared.commands import Status
+from shared.errors import NotFound, Pending, Unavailable
 from shared.ids import new_id
-from shared.money import format_units
 from shared.settings import GatewaySettings
 from shared.streams import RedisError, Streams
 
@@ -26,10 +24,10 @@ BOOKS = web.AppKey("books", Books)
 ACCESS: web.AppKey[Access | None] = web.AppKey("access")
 STREAMS = web.AppKey("streams", Streams)
 DISPATCHER = web.AppKey("dispatcher", Dispatcher)
+DESK = web.AppKey("desk", Desk)
 
 CALLER = "caller"
 ANYBODY = ""  # the caller, when nobody has to say who they are
-KEY_REUSED = "This Idempotency-Key was used on this wallet before, with another operation or amount."
 
 
 def guarded(handler: Handler, scope: Scope) -> Handler:
@@ -66,30 +64,14 @@ async def operate(request: web.Request) -> web.Response:
     """Submit an operation and wait for its outcome."""
     wallet_id = requests.uuid_in_path(request, "wallet_id")
     key = requests.idempotency_key(request)
-    body = await requests.operation_body(request)
-    command = request[COMMAND] = Command(
-        id=operation_id_of_key(wallet_id, request[CALLER], key) if key else new_id(),
-        wallet_id=wallet_id,
-        type=OperationType(body.operation_type),
-        amount=body.amount,
-        submitted_at=datetime.now(UTC),
-        reply_to=request.app[DISPATCHER].reply_key,
-        request_id=request[REQUEST_ID],
-        token=getrandbits(63),
-    )
-    wait_seconds, headers = _wait(request)
+    body = await requests.json_body(request)
+    asked = request.app[DESK].ask(request, wallet_id, key, body, request[CALLER], request[REQUEST_ID])
+    request[COMMAND] = asked.command
     try:
-        reply = await request.app[DISPATCHER].submit(command, wait_seconds)
+        reply = await request.app[DISPATCHER].submit(asked.command, asked.wait_seconds)
     except Pending as pending:
-        if (pending.command.type, pending.command.amount) != (command.type, command.amount):
-            raise KeyReused(KEY_REUSED) from None
-        location = f"/api/v1/wallets/{wallet_id}/operations/{command.id}"
-        headers |= {"Location": location, "Retry-After": str(responses.RETRY_AFTER_SECONDS)}
-        return responses.as_json({"operation": responses.pending_view(pending.command)}, 202, headers)
-    replayed = _check(reply, command)
-    if replayed:
-        headers["Idempotency-Replayed"] = "true"
-    return responses.as_json(responses.applied_view(reply), headers=headers)
+        return responses.respond(operations.answer_of_pending(asked, pending))
+    return responses.respond(operations.answer_of_reply(asked, reply))
 
 
 async def list_operations(request: web.Request) -> web.Response:
@@ -99,13 +81,13 @@ async def list_operations(request: web.Request) -> web.Response:
     books = request.app[BOOKS]
     # One more than asked for tells whether there is a next page.
     if requests.listed_status(request) == Status.APPLIED:
-        operations = await books.applied(wallet_id, requests.seq_cursor(request), limit + 1)
+        listed = await books.applied(wallet_id, requests.seq_cursor(request), limit + 1)
     else:
-        operations = await books.rejected(wallet_id, requests.time_cursor(request), limit + 1)
-    if not operations and await books.wallet(wallet_id) is None:
+        listed = await books.rejected(wallet_id, requests.time_cursor(request), limit + 1)
+    if not listed and await books.wallet(wallet_id) is None:
         raise NotFound.wallet(wallet_id)
-    page, last = operations[:limit], None
-    if len(operations) > limit:
+    page, last = listed[:limit], None
+    if len(listed) > limit:
         end = page[-1]
         last = requests.encode_cursor(end.seq) if end.seq else requests.encode_cursor(end.decided_at, end.id)
     return responses.as_json(responses.page_view(page, last))
@@ -156,38 +138,3 @@ async def readyz(request: web.Request) -> web.Response:
         missing.append("redis")
     status = "unavailable" if missing else "ok"
     return responses.as_json({"status": status, "missing": missing}, 503 if missing else 200)
-
-
-def _wait(request: web.Request) -> tuple[float, dict[str, str]]:
-    """Return how long to wait for the outcome, and the headers that say that the caller's wish was granted."""
-    wait_seconds = request.app[SETTINGS].wait_seconds
-    preferred = requests.preferred_wait(request)
-    if preferred is None or preferred > wait_seconds:
-        return wait_seconds, {}
-    return preferred, {"Preference-Applied": f"wait={preferred}"}
-
-
-def _check(reply: Reply, command: Command) -> bool:
-    """Return whether the applied outcome is an earlier request's; raise whatever is not this command's success."""
-    operation = reply.operation
-    if operation.reason is Reason.WALLET_NOT_FOUND:
-        raise NotFound.wallet(command.wallet_id)
-    if operation.reason is Reason.UNREADABLE:
-        raise Rejected("The operation could not be read by the worker.", operation, replayed=False)
-    if not operation.answers(command):
-        raise KeyReused(KEY_REUSED)
-    replayed = operation.replays(command)
-    if operation.status is Status.REJECTED:
-        raise Rejected(_sentence(reply, command), operation, replayed=replayed)
-    return replayed
-
-
-def _sentence(reply: Reply, command: Command) -> str:
-    balance, amount = format_units(reply.operation.balance), format_units(command.amount)
-    match reply.operation.reason:
-        case Reason.INSUFFICIENT_FUNDS:
-            return f"The balance {balance} does not cover {amount}."
-        case Reason.BALANCE_LIMIT_EXCEEDED:
-            return f"The balance {balance} may not grow by {amount}."
-        case _:
-            return "The database refused this operation; it was put aside for an operator to look at."

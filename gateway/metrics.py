@@ -55,11 +55,16 @@ def note_request(handler: Handler, request: web.Request, status: int, seconds: f
     try:
         observer = _observers[handler][status]
     except KeyError:
-        observer = REQUESTS.labels(route_name(request), status)
+        observer = observer_of(route_name(request), status)
         # What is not served has a new handler each time, which must not be kept.
         if request.match_info.route.resource is not None:
             _observers.setdefault(handler, {})[status] = observer
     observer.observe(seconds)
+
+
+def observer_of(route: str, status: int) -> Histogram:
+    """Return where requests of one route that were answered with one status are counted, by the seconds they took."""
+    return REQUESTS.labels(route, status)
 
 
 def route_name(request: web.Request) -> str:

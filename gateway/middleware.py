@@ -2,6 +2,7 @@
 
 import logging
 import time
+from dataclasses import dataclass
 from random import getrandbits
 
 import structlog
@@ -28,28 +29,39 @@ async def expect(request: web.Request) -> web.StreamResponse | None:
         request.writer.output_size = 0  # the answer itself is still to come
         return None
     response = problems.of_http_error(web.HTTPExpectationFailed(), request)
-    response.headers["X-Request-ID"] = requests.request_id(request) or _new_request_id(request)
+    response.headers["X-Request-ID"] = requests.request_id(request) or new_request_id(request)
     return response
 
 
-def edge(requests_max: int) -> Middleware:
+@dataclass(slots=True)
+class Room:
+    """How many requests are under way in this process, and how many may be."""
+
+    requests_max: int
+    under_way: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether one more is too many."""
+        return self.under_way >= self.requests_max
+
+
+def edge(room: Room) -> Middleware:
     """Return the middleware that gives a request its id, answers it, and turns whatever is raised into a problem.
 
-    Beyond `requests_max` requests under way the answer is a 503 at once: those who wait already are served first.
+    Where there is no room the answer is a 503 at once: those who wait already are served first.
     """
-    under_way = 0
 
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-        nonlocal under_way
         began = time.perf_counter()
-        request_id = requests.request_id(request) or _new_request_id(request)
+        request_id = requests.request_id(request) or new_request_id(request)
         request[REQUEST_ID] = request_id
         response: web.StreamResponse
-        is_refused = under_way >= requests_max and request.path.rstrip("/") not in HEALTH
+        is_refused = room.is_full and request.path.rstrip("/") not in HEALTH
         if is_refused:
             refusals.note("requests_max")
-        under_way += 1
+        room.under_way += 1
         try:
             response = await (_refuse if is_refused else handler)(request)
         except ServiceError as error:
@@ -67,7 +79,7 @@ def edge(requests_max: int) -> Middleware:
             log.exception("defect", request_id=request_id, method=request.method, path=request.path)
             response = problems.of_defect(request)
         finally:
-            under_way -= 1
+            room.under_way -= 1
         if is_refused:
             response[NO_ROOM] = True
         if not response.prepared:
@@ -101,7 +113,8 @@ def _tell(request: web.Request, request_id: str, status: int, seconds: float) ->
         tracing.tracer.request(request_id, metrics.route_name(request), began_ns, status, traceparent, command)
 
 
-def _new_request_id(request: web.BaseRequest) -> str:
+def new_request_id(request: requests.HasHeaders) -> str:
+    """Return a request id: the one that the caller's trace names, or a new one."""
     if tracing.tracer is not None and (named := tracing.request_id_in(request.headers.get(tracing.HEADER))):
         return named  # so that the worker's part belongs to the caller's trace
     return f"{getrandbits(128):032x}"  # a name, not a secret: the system's randomness costs a call to the kernel

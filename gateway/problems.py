@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
 
-from gateway.responses import as_json
+from gateway.responses import PROBLEM, Answer, respond
 from shared.commands import Reason
 from shared.errors import (
     Forbidden,
@@ -85,7 +84,12 @@ _HTTP_CODES = {
 
 
 def of_service_error(error: ServiceError, request: web.BaseRequest) -> web.Response:
-    """Return the problem document of an error that the service raised."""
+    """Return the problem document of an error that the service raised, as aiohttp sends it."""
+    return respond(answer_of(error, request.rel_url.raw_path))
+
+
+def answer_of(error: ServiceError, instance: str) -> Answer:
+    """Return the problem document of an error that the service raised; `instance` is the path as it was sent."""
     code = CODES[type(error)]
     kind = KINDS[code if isinstance(code, str) else code(error)]
     headers: dict[str, str] = {}
@@ -101,7 +105,7 @@ def of_service_error(error: ServiceError, request: web.BaseRequest) -> web.Respo
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, Refused):
         headers["Retry-After"] = str(error.retry_after_seconds)
-    return _problem(kind, error.detail, request, members, headers)
+    return _problem(kind, error.detail, instance, members, headers)
 
 
 def of_http_error(error: web.HTTPException, request: web.BaseRequest) -> web.Response:
@@ -110,27 +114,28 @@ def of_http_error(error: web.HTTPException, request: web.BaseRequest) -> web.Res
     headers = {}
     if isinstance(error, web.HTTPMethodNotAllowed):
         headers["Allow"] = ", ".join(sorted(error.allowed_methods))
-    return _problem(kind, f"{kind.title}: {request.method} {request.path}.", request, {}, headers)
+    detail = f"{kind.title}: {request.method} {request.path}."
+    return respond(_problem(kind, detail, request.rel_url.raw_path, {}, headers))
 
 
 def of_defect(request: web.BaseRequest) -> web.Response:
+    """Return the problem document of an unforeseen error, as aiohttp sends it."""
+    return respond(answer_of_defect(request.rel_url.raw_path))
+
+
+def answer_of_defect(instance: str) -> Answer:
     """Return the problem document of an unforeseen error: it says nothing of the inside."""
-    kind = KINDS["internal_error"]
-    return _problem(kind, "It was logged under the request id of this answer.", request, {}, {})
+    return _problem(KINDS["internal_error"], "It was logged under the request id of this answer.", instance, {}, {})
 
 
-def _problem(
-    kind: Kind, detail: str, request: web.BaseRequest, members: dict[str, Any], headers: dict[str, str]
-) -> web.Response:
+def _problem(kind: Kind, detail: str, instance: str, members: dict[str, Any], headers: dict[str, str]) -> Answer:
     body = {
         "type": f"{TYPE_PREFIX}{kind.code}",
         "title": kind.title,
         "status": kind.status,
         "detail": detail,
-        "instance": request.rel_url.raw_path,  # a URI reference: as it was sent
+        "instance": instance,
         "code": kind.code,
         **members,
     }
-    response = as_json(body, HTTPStatus(kind.status), headers)
-    response.content_type = "application/problem+json"
-    return response
+    return Answer(kind.status, body, headers, PROBLEM)

@@ -8,15 +8,18 @@ import json
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, Protocol, TypeVar
 from uuid import UUID
 
 from aiohttp import web
+from multidict import CIMultiDictProxy
 from pydantic import BaseModel, ValidationError
 
 from gateway.schemas import EmptyRequest, OperationRequest
+from shared.commands import OperationType
 from shared.errors import Invalid, Malformed
 from shared.ids import read_id
+from shared.money import AMOUNT_PATTERN, parse_amount
 
 PAGE_DEFAULT = 50
 PAGE_MAX = 500
@@ -28,8 +31,30 @@ _UUID = re.compile(
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}\Z", re.ASCII)
 _PREFER_WAIT = re.compile(r"(?:\A|[,;])\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?=[,;]|\Z)", re.ASCII | re.IGNORECASE)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}\Z", re.ASCII)
+# The body as nearly everybody spells it: read by this in a tenth of the time that the general way takes, and with the
+# same result. Whatever is spelled in another way, and what is wrong, is left to that.
+_USUAL_OPERATION = re.compile(
+    rb'\{"operation_type": ?"(?P<type>DEPOSIT|WITHDRAW)", ?"amount": ?(?P<quote>"?)(?P<amount>%b)(?P=quote)\}\Z'
+    % AMOUNT_PATTERN.strip("^$").encode()
+)
+_TYPES = {each.value.encode(): each for each in OperationType}
 
 Body = TypeVar("Body", bound=BaseModel)
+
+
+class HasHeaders(Protocol):
+    """A request, or what aiohttp's parser makes of its head."""
+
+    @property
+    def headers(self) -> CIMultiDictProxy[str]:
+        """Its headers."""
+
+
+class OperationBody(NamedTuple):
+    """What the body of an operation says; `amount` in minor units."""
+
+    operation_type: OperationType
+    amount: int
 
 
 class TooSlow(TimeoutError):
@@ -45,42 +70,58 @@ def uuid_in_path(request: web.Request, name: str) -> UUID:
     return read_id(match[2])
 
 
-async def operation_body(request: web.Request) -> OperationRequest:
+async def json_body(request: web.Request) -> bytes:
+    """Return a request's body, which must say that it is JSON in UTF-8, and nothing but that."""
+    if request.content_type != "application/json" or (request.charset or "utf-8").lower() not in {"utf-8", "utf8"}:
+        raise web.HTTPUnsupportedMediaType
+    text = await request.read()
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        # Money is not read out of a coding that may be cut short without anybody noticing.
+        raise web.HTTPUnsupportedMediaType
+    return text
+
+
+def read_operation(body: bytes) -> OperationBody:
     """Read and check the body of an operation."""
-    return _validated(OperationRequest, await _json_body(request))
+    usual = _USUAL_OPERATION.match(body)
+    if usual and usual["amount"].strip(b"0."):  # more than zero
+        return OperationBody(_TYPES[usual["type"]], parse_amount(usual["amount"].decode()))
+    asked = _validated(OperationRequest, _decode(body))
+    return OperationBody(OperationType(asked.operation_type), asked.amount)
 
 
 async def empty_body(request: web.Request) -> None:
     """Check that the body says nothing: absent, or an empty object."""
     if request.can_read_body and await request.read():
-        _validated(EmptyRequest, await _json_body(request))
+        _validated(EmptyRequest, _decode(await json_body(request)))
 
 
-def idempotency_key(request: web.Request) -> str | None:
+def idempotency_key(request: HasHeaders) -> str | None:
     """Return the Idempotency-Key, unquoted, or None (draft-ietf-httpapi-idempotency-key-header).
 
     Raises Invalid unless it is 1 to 255 visible ASCII characters, given once.
     """
-    values = request.headers.getall("Idempotency-Key", [])
-    if not values:
+    if "Idempotency-Key" not in request.headers:
         return None
-    key = values[0]
+    key, *others = request.headers.getall("Idempotency-Key")
     if len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1]
-    if len(values) > 1 or not _IDEMPOTENCY_KEY.match(key):
+    if others or not _IDEMPOTENCY_KEY.match(key):
         message = "must be given once, as 1 to 255 visible ASCII characters"
         raise Invalid("The Idempotency-Key is not acceptable.", [("header.Idempotency-Key", message)])
     return key
 
 
-def preferred_wait(request: web.Request) -> int | None:
+def preferred_wait(request: HasHeaders) -> int | None:
     """Return N of `Prefer: wait=N` in seconds (RFC 7240), or None; what cannot be understood is ignored, as it says."""
+    if "Prefer" not in request.headers:
+        return None
     # Several headers are the same as one with commas.
-    match = _PREFER_WAIT.search(",".join(request.headers.getall("Prefer", [])))
+    match = _PREFER_WAIT.search(",".join(request.headers.getall("Prefer")))
     return int(match[1]) if match else None
 
 
-def request_id(request: web.Request) -> str | None:
+def request_id(request: HasHeaders) -> str | None:
     """Return the caller's X-Request-ID if it is sane, else None."""
     value = request.headers.get("X-Request-ID")
     return value if value and _REQUEST_ID.match(value) else None
@@ -150,15 +191,9 @@ def _refuse_cursor() -> NoReturn:
     raise Invalid("cursor is not acceptable.", [("query.cursor", "must be the next_cursor of a page of this list")])
 
 
-async def _json_body(request: web.Request) -> Any:
-    if request.content_type != "application/json" or (request.charset or "utf-8").lower() not in {"utf-8", "utf8"}:
-        raise web.HTTPUnsupportedMediaType
-    text = await request.read()
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-        # Money is not read out of a coding that may be cut short without anybody noticing.
-        raise web.HTTPUnsupportedMediaType
+def _decode(body: bytes) -> Any:
     try:
-        return _JSON.decode(text.decode())
+        return _JSON.decode(body.decode())
     except (ValueError, ArithmeticError, RecursionError) as error:
         reason = str(error) if isinstance(error, json.JSONDecodeError | _NotJson) else "it cannot be read"
         raise Malformed(f"The body is not JSON: {reason}.") from None

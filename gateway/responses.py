@@ -1,6 +1,7 @@
 """Writes responses: the vocabulary into the REST contract's JSON. The shapes are those of `gateway/schemas.py`."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -16,16 +17,38 @@ HEADERS = {
     "Server": "wallet",
 }
 RETRY_AFTER_SECONDS = 1
+JSON = "application/json"
+PROBLEM = "application/problem+json"
+
+
+@dataclass(slots=True)
+class Answer:
+    """What is answered, by whichever way the request came; `headers` are those beyond HEADERS."""
+
+    status: int
+    body: Any
+    headers: dict[str, str]
+    media_type: str = JSON
+
+
+def write_json(body: Any) -> bytes:
+    """Write a body; times are RFC 3339 in UTC, with a Z."""
+    return orjson.dumps(body, option=orjson.OPT_UTC_Z)
+
+
+def respond(answer: Answer) -> web.Response:
+    """Return an answer as aiohttp sends it."""
+    return web.Response(
+        body=write_json(answer.body),
+        status=answer.status,
+        headers={**HEADERS, **answer.headers} if answer.headers else HEADERS,
+        content_type=answer.media_type,
+    )
 
 
 def as_json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    """Return a JSON response; times are RFC 3339 in UTC, with a Z."""
-    return web.Response(
-        body=orjson.dumps(body, option=orjson.OPT_UTC_Z),
-        status=status,
-        headers={**HEADERS, **headers} if headers else HEADERS,
-        content_type="application/json",
-    )
+    """Return a JSON response."""
+    return respond(Answer(status, body, headers or {}))
 
 
 def wallet_view(wallet: Wallet) -> dict[str, Any]:

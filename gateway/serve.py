@@ -9,7 +9,7 @@ import socket
 import structlog
 from aiohttp import web
 
-from gateway.app import build
+from gateway.app import build, express_of
 from gateway.connection import Connections
 from gateway.listener import BACKLOG
 from shared import metrics, tracing
@@ -34,11 +34,12 @@ async def serve(settings: GatewaySettings, listener: socket.socket, lifeline: in
         if lifeline is None:  # else the supervisor does, for all processes
             observed.enter_context(metrics.served(settings))
         observed.enter_context(tracing.exporting(settings, "gateway"))
-        runner = web.AppRunner(build(settings), shutdown_timeout=settings.drain_seconds)
+        app = build(settings)
+        runner = web.AppRunner(app, shutdown_timeout=settings.drain_seconds)
         await runner.setup()
         try:
             assert runner.server is not None  # noqa: S101 it was set up
-            connections = Connections(settings)
+            connections = Connections(settings, express_of(app))
             accept = connections.accept(runner.server)
             server = await asyncio.get_running_loop().create_server(accept, sock=listener, backlog=BACKLOG)
             relax_garbage_collector()

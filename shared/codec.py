@@ -4,7 +4,7 @@ Guarantees that decode(encode(x)) == x, and that anything else raises Unreadable
 and no connections.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -36,19 +36,18 @@ def encode_command(command: Command) -> tuple[str, ...]:
     )
 
 
-def decode_command(wallet_id: UUID, fields: Sequence[bytes]) -> Command:
-    """Read a command from a message's flat field list `[name, value, …]`; raises Unreadable."""
-    values = dict(zip(fields[::2], fields[1::2], strict=True))
+def decode_command(wallet_id: UUID, fields: Mapping[bytes, bytes]) -> Command:
+    """Read a command from a message's fields; raises Unreadable."""
     try:
         command = Command(
-            id=read_id(values[b"id"].decode()),
+            id=read_id(fields[b"id"].decode()),
             wallet_id=wallet_id,
-            type=OperationType(values[b"type"].decode()),
-            amount=int(values[b"amount"]),
-            submitted_at=datetime.fromisoformat(values[b"submitted_at"].decode()),
-            reply_to=values.get(b"reply_to", b"").decode(),
-            request_id=values.get(b"request_id", b"").decode(),
-            token=int(values.get(b"token", 0)),
+            type=OperationType(fields[b"type"].decode()),
+            amount=int(fields[b"amount"]),
+            submitted_at=datetime.fromisoformat(fields[b"submitted_at"].decode()),
+            reply_to=fields.get(b"reply_to", b"").decode(),
+            request_id=fields.get(b"request_id", b"").decode(),
+            token=int(fields.get(b"token", 0)),
         )
     except KeyError as error:
         raise Unreadable(f"the field {error.args[0].decode()} is missing") from error

@@ -4,6 +4,7 @@ All keys of one partition share the hash tag `{pNN}`, hence one cluster slot, so
 together. Pure: strings in, strings out.
 """
 
+from functools import cache
 from uuid import UUID
 from zlib import crc32
 
@@ -13,6 +14,7 @@ def partition_of(wallet_id: UUID, partition_count: int) -> int:
     return crc32(wallet_id.bytes) % partition_count
 
 
+@cache
 def wallet_prefix(partition: int) -> str:
     """Return what a wallet stream's key starts with; the wallet's id follows."""
     return f"{{p{partition:02d}}}:wallet:"
@@ -23,11 +25,13 @@ def wallet_stream(partition: int, wallet_id: UUID | str) -> str:
     return f"{wallet_prefix(partition)}{wallet_id}"
 
 
+@cache
 def ready_stream(partition: int) -> str:
     """Return the stream with one message per wallet that has waiting messages."""
     return f"{{p{partition:02d}}}:ready"
 
 
+@cache
 def meta(partition: int) -> str:
     """Return the hash with `last_id` (last message id given out), `depth` (waiting) and `submitted` (ever accepted)."""
     return f"{{p{partition:02d}}}:meta"
@@ -36,6 +40,11 @@ def meta(partition: int) -> str:
 def dead_stream(partition: int) -> str:
     """Return the stream of dead letters: messages that could not be understood or stored, with the reason."""
     return f"{{p{partition:02d}}}:dead"
+
+
+def partition_of_key(key: bytes) -> int:
+    """Return the partition that a key of one belongs to."""
+    return int(key[2 : key.index(b"}")])
 
 
 def reply_stream(gateway_id: str) -> str:

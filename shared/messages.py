@@ -1,17 +1,26 @@
 """What a claim brings from Redis: messages, not yet understood. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 START = "0-0"  # below every message id
 
 
 @dataclass(slots=True)
+class Ready:
+    """One record of a ready stream: a wallet that has, or had, waiting messages."""
+
+    partition: int
+    id: str
+    wallet: str
+
+
+@dataclass(slots=True)
 class Message:
-    """One record of a wallet stream: its id and its flat field list, not yet understood."""
+    """One record of a wallet stream: its id and its fields, not yet understood."""
 
     id: str
-    fields: Sequence[bytes]
+    fields: Mapping[bytes, bytes]
 
 
 @dataclass(slots=True)

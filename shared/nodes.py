@@ -60,6 +60,11 @@ def is_unknown_function(answer: object) -> bool:
     return isinstance(answer, redis.exceptions.ResponseError) and "Function not found" in str(answer)
 
 
+def is_wrong_type(answer: object) -> bool:
+    """Tell whether an error says that the key holds something else than a stream."""
+    return isinstance(answer, redis.exceptions.ResponseError) and str(answer).startswith("WRONGTYPE")
+
+
 class Nodes:
     """The connections of one process, by node."""
 

@@ -1,54 +1,68 @@
 """Waits for ready wallets: one blocking read for all partitions of a single Redis, one for each on a Cluster.
 
-A blocking read holds its connection and, on a Cluster, may name the keys of one slot only. Guarantees that a partition
-whose ready stream has a message beyond its cursor is returned; knows nothing of what is claimed then.
+A blocking read holds its connection and, on a Cluster, may name the keys of one slot only. Guarantees that a ready
+wallet beyond its partition's cursor is returned in its turn; knows nothing of its messages.
 """
 
 import asyncio
-from collections.abc import Mapping
-from typing import Protocol
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import structlog
 
 from shared import keys
-from shared.messages import START
+from shared.messages import START, Ready
 from shared.nodes import Nodes, RedisError
 
-BUSY_MESSAGES = 8  # a claim that brought as many is most likely followed by one that finds something, too
 CLUSTER_BLOCK_MS = 500  # a cursor that was set back is seen this soon; each partition costs two reads a second
+SHARING_WALLETS = 8  # a wallet that is not alone in a claim has at most this part of its commands
 
 log = structlog.get_logger(__name__)
+
+
+def share_out(ready: Sequence[Ready], wallets_max: int, commands_max: int) -> Iterator[tuple[Ready, int]]:
+    """Yield the wallets to claim now, and how many commands of each.
+
+    Partitions with ready wallets share the limits equally, and have one each at least. What one wallet gets beside
+    others is small: they do not wait for it.
+    """
+    by_partition: dict[int, list[Ready]] = defaultdict(list)
+    for wallet in ready:
+        by_partition[wallet.partition].append(wallet)
+    wallet_max = commands_max if len(ready) == 1 else max(1, commands_max // SHARING_WALLETS)
+    for wallets in by_partition.values():
+        commands_share = max(1, commands_max // len(by_partition))
+        chosen = wallets[: min(max(1, wallets_max // len(by_partition)), commands_share)]
+        for wallet in chosen:
+            yield wallet, min(wallet_max, commands_share // len(chosen))
 
 
 class ReadyReader(Protocol):
     """What the two have in common."""
 
-    async def wait(self, cursors: Mapping[int, str], block_ms: int) -> list[int]:
-        """Return what may have a ready message beyond its cursor, [] after the block; raises RedisError."""
-
-    def note(self, messages: int) -> None:
-        """Hear how many messages the last claim brought."""
+    async def wait(self, cursors: Mapping[int, str], wallets_max: int, block_ms: int) -> list[Ready]:
+        """Return ready wallets beyond their partition's cursor, [] after the block; raises RedisError."""
 
     async def close(self) -> None:
         """End the reads under way."""
 
 
 class SingleReader:
-    """One read for all; none while there is much to do: the claim itself, one call for all, finds out what is ready."""
+    """One read for all."""
 
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
-        self._is_busy = False
+        self._shared_by = 1  # partitions that had ready wallets when there last were any
 
-    def note(self, messages: int) -> None:
-        self._is_busy = messages >= BUSY_MESSAGES
-
-    async def wait(self, cursors: Mapping[int, str], block_ms: int) -> list[int]:
-        if self._is_busy:
-            return list(cursors)
-        by_key = {keys.ready_stream(partition).encode(): partition for partition in cursors}
+    async def wait(self, cursors: Mapping[int, str], wallets_max: int, block_ms: int) -> list[Ready]:
         wanted = {keys.ready_stream(partition): after for partition, after in cursors.items()}
-        return [by_key[key] for key, _ in await self._nodes.read(wanted, 1, block_ms)]
+        # Of each partition: as many as it may have if there are as many as last time. There may be more of them now:
+        # what is read and not claimed is read again.
+        count = max(1, wallets_max // self._shared_by)
+        answer = await self._nodes.read(wanted, count, block_ms)
+        self._shared_by = len(answer) or 1
+        return list(_ready_in(answer))
 
     async def close(self) -> None:
         """Nothing goes on between two waits."""
@@ -59,26 +73,23 @@ class ClusterReader:
 
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
-        self._reads: dict[int, asyncio.Task[bool]] = {}
+        self._reads: dict[int, asyncio.Task[list[Ready]]] = {}
         self._afters: dict[int, str] = {}
 
-    def note(self, messages: int) -> None:
-        """A claim is a call for each partition: it is worth knowing which."""
-
-    async def wait(self, cursors: Mapping[int, str], block_ms: int) -> list[int]:
+    async def wait(self, cursors: Mapping[int, str], wallets_max: int, block_ms: int) -> list[Ready]:
         rewound = []
         for partition, after in cursors.items():
             if partition not in self._reads:
-                self._reads[partition] = asyncio.create_task(self._has_more(partition, after))
+                self._reads[partition] = asyncio.create_task(self._read(partition, after, wallets_max))
             elif after == START != self._afters[partition]:
                 rewound.append(partition)  # its read goes on beyond what may be there to be claimed again
             self._afters[partition] = after
-        if rewound:
-            return rewound
+        if rewound and (found := await self._look(rewound, wallets_max)):
+            return found
         await asyncio.wait(self._reads.values(), timeout=block_ms / 1000, return_when=asyncio.FIRST_COMPLETED)
         done = [partition for partition, read in self._reads.items() if read.done()]
-        more = [partition for partition in done if self._reads.pop(partition).result()]
-        return [partition for partition in more if partition in cursors]
+        reads = {partition: self._reads.pop(partition).result() for partition in done}
+        return [wallet for partition in done if partition in cursors for wallet in reads[partition]]
 
     async def close(self) -> None:
         for read in self._reads.values():
@@ -86,10 +97,24 @@ class ClusterReader:
         await asyncio.gather(*self._reads.values(), return_exceptions=True)
         self._reads.clear()
 
-    async def _has_more(self, partition: int, after: str) -> bool:
+    async def _look(self, partitions: Iterable[int], wallets_max: int) -> list[Ready]:
+        streams = [keys.ready_stream(partition) for partition in partitions]
+        calls = [(stream, ("XRANGE", stream, "-", "+", "COUNT", wallets_max)) for stream in streams]
+        answers = zip(streams, await self._nodes.many(calls), strict=True)
+        return list(_ready_in((key.encode(), found) for key, found in answers if not isinstance(found, Exception)))
+
+    async def _read(self, partition: int, after: str, wallets_max: int) -> list[Ready]:
         try:
-            return bool(await self._nodes.read({keys.ready_stream(partition): after}, 1, CLUSTER_BLOCK_MS))
+            wanted = {keys.ready_stream(partition): after}
+            return list(_ready_in(await self._nodes.read(wanted, wallets_max, CLUSTER_BLOCK_MS)))
         except RedisError as error:
             log.warning("cannot read a partition", partition=partition, error=repr(error))
             await asyncio.sleep(CLUSTER_BLOCK_MS / 1000)
-            return False
+            return []
+
+
+def _ready_in(answer: Iterable[Any]) -> Iterator[Ready]:
+    for key, entries in answer:
+        partition = keys.partition_of_key(key)
+        for ready_id, fields in entries:
+            yield Ready(partition, ready_id.decode(), fields.get(b"wallet", b"").decode(errors="replace"))

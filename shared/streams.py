@@ -16,9 +16,9 @@ from uuid import UUID
 from shared import keys
 from shared.codec import Unreadable, decode_command, decode_replies, encode_command, encode_replies
 from shared.commands import Command, Reply
-from shared.messages import Claim, Message
-from shared.nodes import Nodes, RedisError, is_unknown_function, was_not_run
-from shared.ready import ClusterReader, ReadyReader, SingleReader
+from shared.messages import Claim, Message, Ready
+from shared.nodes import Nodes, RedisError, is_unknown_function, is_wrong_type, was_not_run
+from shared.ready import ClusterReader, ReadyReader, SingleReader, share_out
 from shared.settings import Settings
 
 LIBRARY = (Path(__file__).parent / "wallet_streams.lua").read_text(encoding="utf-8")
@@ -133,34 +133,34 @@ class Streams:
         async for fields in self._messages(self._wallet_stream(wallet_id)):
             if fields.get(b"id") == wanted:
                 try:
-                    return decode_command(wallet_id, [part for pair in fields.items() for part in pair])
+                    return decode_command(wallet_id, fields)
                 except Unreadable:
                     return None
         return None
 
     # ---- the worker's side --------------------------------------------------------------------------------------
 
-    async def wait_ready(self, cursors: Mapping[int, str], block_ms: int) -> list[int]:
-        """Wait until ready streams may have messages beyond their cursors; returns those partitions, [] in the end."""
-        return await self._ready.wait(cursors, block_ms)
+    async def wait_ready(self, cursors: Mapping[int, str], wallets_max: int, block_ms: int) -> list[Ready]:
+        """Wait until ready streams have messages beyond their cursors; returns some `wallets_max` of them, or []."""
+        return await self._ready.wait(cursors, wallets_max, block_ms)
 
-    async def claim(self, cursors: Mapping[int, str], wallets_max: int, commands_max: int) -> list[Claim]:
-        """Read the ready wallets beyond each cursor and the head of their streams; partitions share the limits."""
-        together = self._together(cursors)
-        shares = (max(1, wallets_max // len(together)), max(1, commands_max // len(together)))
-        calls = []
-        for partitions in together:
-            places = [part for p in partitions for part in (cursors[p], keys.wallet_prefix(p))]
-            calls.append(("wallet_claim", [keys.ready_stream(p) for p in partitions], [*shares, *places]))
-        answers = await self._call(calls)
-        _raise_first(answers)
+    async def claim(self, ready: Sequence[Ready], wallets_max: int, commands_max: int) -> list[Claim]:
+        """Read the head of the streams of ready wallets, as many as the limits allow; partitions share them.
+
+        Removes nothing: claiming is repeatable. A stream that is gone has no messages.
+        """
+        chosen, calls = [], []
+        for wallet, count in share_out(ready, wallets_max, commands_max):
+            stream = keys.wallet_stream(wallet.partition, wallet.wallet)
+            chosen.append(wallet)
+            calls.append((stream, ("XRANGE", stream, "-", "+", "COUNT", count)))
         claims = []
-        for partitions, answer in zip(together, answers, strict=True):
-            for number, ready_id, wallet, entries in answer:
-                messages = [Message(message_id.decode(), fields) for message_id, fields in entries]
-                name = wallet.decode(errors="replace")
-                claims.append(Claim(partitions[number - 1], name, ready_id.decode(), messages))
-        self._ready.note(sum(len(claim.messages) for claim in claims))
+        for wallet, entries in zip(chosen, await self._nodes.many(calls), strict=True):
+            if isinstance(entries, Exception) and not is_wrong_type(entries):  # made by hand: as if it were gone
+                raise entries
+            found = [] if isinstance(entries, Exception) else entries
+            messages = [Message(message_id.decode(), fields) for message_id, fields in found]
+            claims.append(Claim(wallet.partition, wallet.wallet, wallet.id, messages))
         return claims
 
     async def finish(

@@ -11,8 +11,7 @@
 --
 -- Invariant: a wallet stream that is not empty has a ready message.
 
-local VERSION = 3
-local SHARING_WALLETS = 8 -- a wallet that is not alone in a claim has at most this part of its commands
+local VERSION = 4
 local DEAD_LETTER_FIELDS_MAX = 100 -- of a message made by hand; unpack() takes no more than some thousand values
 
 -- Ids are '<server ms>-<n>', above every id given out before in the partition, never '*': an automatic id is given out
@@ -110,41 +109,6 @@ local function submit(keys, args)
   return results
 end
 
--- wallet_claim: reads ready wallets and the head of each one's stream. Removes nothing: claiming is repeatable. Partitions
--- with ready wallets share the limits equally, and what one wallet gets beside others is small: they do not wait for it.
--- KEYS  ready, one per partition
--- ARGV  wallets_max, commands_max, then 2 per partition: after (ready ids above this one), wallet key prefix
--- Returns per wallet {number of its partition among the keys, ready id, wallet, {{message id, {field, value, ...}}, ...}};
--- no messages when the stream is gone.
-local function claim(keys, args)
-  local with_ready, claims = {}, {}
-  for i, ready in ipairs(keys) do
-    local after = '(' .. args[1 + 2 * i]
-    if #redis.call('XRANGE', ready, after, '+', 'COUNT', 1) > 0 then with_ready[#with_ready + 1] = i end
-  end
-  local wallets_share = math.max(1, math.floor(tonumber(args[1]) / #with_ready))
-  local commands_share = math.max(1, math.floor(tonumber(args[2]) / #with_ready))
-  local wallets, turns = 0, {}
-  for t, i in ipairs(with_ready) do
-    turns[t] = redis.call('XRANGE', keys[i], '(' .. args[1 + 2 * i], '+', 'COUNT', wallets_share)
-    wallets = wallets + #turns[t]
-  end
-  local wallet_max = tonumber(args[2])
-  if wallets > 1 then wallet_max = math.max(1, math.floor(wallet_max / SHARING_WALLETS)) end
-  for t, i in ipairs(with_ready) do
-    local prefix, left = args[2 + 2 * i], commands_share
-    for _, entry in ipairs(turns[t]) do
-      if left <= 0 then break end
-      local wallet = entry[2][2]
-      local messages = redis.pcall('XRANGE', prefix .. wallet, '-', '+', 'COUNT', math.min(left, wallet_max))
-      if is_error(messages) then messages = {} end
-      left = left - #messages
-      claims[#claims + 1] = {i, entry[1], wallet, messages}
-    end
-  end
-  return claims
-end
-
 -- wallet_finish: removes what was settled; a wallet with more waiting goes to the END of the ready stream, so that a
 -- hot wallet cannot starve the rest. Idempotent: a late worker may run it again and change nothing.
 -- KEYS  per partition: ready, meta, then one wallet stream per wallet
@@ -219,7 +183,6 @@ local function reply(keys, args)
 end
 
 redis.register_function('wallet_submit', submit)
-redis.register_function{function_name = 'wallet_claim', callback = claim, flags = {'no-writes'}}
 -- What takes away, or answers, must work in a Redis that is full: otherwise it would stay full.
 redis.register_function{function_name = 'wallet_finish', callback = finish, flags = {'allow-oom'}}
 redis.register_function{function_name = 'wallet_bury', callback = bury, flags = {'allow-oom'}}

@@ -23,9 +23,8 @@ class DeadLetter:
     @property
     def concerns(self) -> dict[str, str]:
         """The ids of the operation and the request, as far as the message tells them."""
-        fields = next((m.fields for m in self.claim.messages if m.id == self.message_id), ())
-        values = dict(zip(fields[::2], fields[1::2], strict=False))
-        named = {"operation_id": values.get(b"id"), "request_id": values.get(b"request_id")}
+        fields = next((m.fields for m in self.claim.messages if m.id == self.message_id), {})
+        named = {"operation_id": fields.get(b"id"), "request_id": fields.get(b"request_id")}
         return {name: value.decode(errors="replace") for name, value in named.items() if value}
 
 
@@ -79,10 +78,9 @@ class Batch:
 
 def _apology(claim: Claim, message: Message) -> list[tuple[str, Reply]]:
     """Return the reply to an unreadable command, if it can still be told who waits for what."""
-    values = dict(zip(message.fields[::2], message.fields[1::2], strict=False))
     try:
-        operation_id, wallet_id = UUID(values[b"id"].decode()), UUID(claim.wallet)
-        reply_to = values[b"reply_to"].decode()
+        operation_id, wallet_id = UUID(message.fields[b"id"].decode()), UUID(claim.wallet)
+        reply_to = message.fields[b"reply_to"].decode()
     except (KeyError, ValueError):
         return []
     now = datetime.now(UTC)

@@ -134,15 +134,12 @@ class Shift:
             return None
         try:
             block_ms = UNDER_WAY_BLOCK_MS if self._partitions.has_passed_over else BLOCK_MS
-            ready = await self._streams.wait_ready(cursors, block_ms)
+            wallets_max = self._settings.batch_wallets_max
+            ready = await self._streams.wait_ready(cursors, wallets_max, block_ms)
             if not ready:
                 return None
             began = time.perf_counter()
-            claims = await self._streams.claim(
-                {partition: cursors[partition] for partition in ready},
-                self._settings.batch_wallets_max,
-                self._settings.batch_commands_max,
-            )
+            claims = await self._streams.claim(ready, wallets_max, self._settings.batch_commands_max)
             metrics.CLAIM.observe(time.perf_counter() - began)
         except RedisError as error:
             metrics.CLAIM_FAILURES.inc()

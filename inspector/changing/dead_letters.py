@@ -58,7 +58,7 @@ async def _command_of(stores: Stores, entry: Entry) -> tuple[Command | None, str
     fields = entry[1]
     try:
         wallet_id = UUID(fields[b"wallet"].decode())
-        command = decode_command(wallet_id, [part for pair in fields.items() for part in pair])
+        command = decode_command(wallet_id, fields)
     except (Unreadable, ValueError, KeyError) as error:
         return None, f"it still cannot be understood ({error}); drop it"
     rows = await stores.rows(sql.query("inspect_operation"), command.id)

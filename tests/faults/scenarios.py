@@ -24,7 +24,7 @@ from tests.waiting import until
 
 DECIDED = frozenset({200, 400})
 BROKEN = 0  # stands for a broken connection among the statuses
-CALLS = (b"XREAD", b"wallet_claim", b"wallet_reply", b"wallet_finish")
+CALLS = (b"XREAD", b"XRANGE", b"wallet_reply", b"wallet_finish")
 SPREAD_SECONDS_MAX = 20.0  # for partitions to find new owners, on a busy machine
 CUT_SECONDS_MAX = 10.0
 

@@ -40,7 +40,7 @@ async def test_worker_to_redis_cut_at_each_call__no_request_fails(
 ) -> None:
     client = await ground.ready_with(worker={"REDIS_URL": redis_proxy.redis_url})
     wallet_id = await client.create_wallet()
-    for word in (b"XREAD", b"wallet_claim", b"wallet_reply", b"wallet_finish"):
+    for word in (b"XREAD", b"XRANGE", b"wallet_reply", b"wallet_finish"):
         redis_proxy.cut_at(word, when)
         await deposit_through_the_cut(ground, client, wallet_id, redis_proxy)
     await ground.check_books()

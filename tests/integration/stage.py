@@ -1,7 +1,7 @@
 """Streams under test beside a plain client that looks at what they left in Redis."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -16,6 +16,7 @@ from shared.streams import Streams
 
 PARTITIONS = 4
 MANY = 1_000
+BLOCK_MS = 20  # where nothing is ready
 P = 1  # the partition that most tests look at
 
 
@@ -41,7 +42,10 @@ class Stage:
     async def claim(
         self, partition: int = P, after: str = START, wallets_max: int = MANY, messages_max: int = MANY
     ) -> list[Claim]:
-        return await self.streams.claim({partition: after}, wallets_max, messages_max)
+        return await self.claim_of({partition: after}, wallets_max, messages_max)
+
+    async def claim_of(self, cursors: Mapping[int, str], wallets_max: int, messages_max: int) -> list[Claim]:
+        return await claim_of(self.streams, cursors, wallets_max, messages_max)
 
     async def finish(self, *claims: Claim) -> None:
         await self.streams.finish(claims, {}, 60, 256)
@@ -67,6 +71,14 @@ class Stage:
         """Return every key there is, but for the two that each partition has for good."""
         fixed = {key for p in range(PARTITIONS) for key in (keys.meta(p), keys.ready_stream(p))}
         return {key.decode() for key in await self.client.keys()} - fixed
+
+
+async def claim_of(
+    streams: Streams, cursors: Mapping[int, str], wallets_max: int = MANY, messages_max: int = MANY
+) -> list[Claim]:
+    """Claim what is ready beyond the cursors, as a worker does."""
+    ready = await streams.wait_ready(cursors, wallets_max, BLOCK_MS)
+    return await streams.claim(ready, wallets_max, messages_max)
 
 
 def in_order(ids: Sequence[str]) -> bool:

@@ -13,7 +13,6 @@ from shared import keys
 from shared.codec import encode_command
 from shared.commands import Operation, OperationType, Reply, Status
 from shared.messages import START, Message
-from shared.ready import BUSY_MESSAGES
 from shared.streams import LIBRARY, LIBRARY_VERSION, Full, Submission
 from tests.commands import EPOCH, deposit, wallet_in
 from tests.integration.stage import MANY, PARTITIONS, P, Stage, in_order, streams_over
@@ -244,7 +243,7 @@ async def test_claim_of_a_hot_wallet__an_eighth_beside_others_and_everything_alo
 
     for beside in (other, elsewhere):
         await stage.submit(deposit(beside))
-        claims = await stage.streams.claim({P: START, P + 1: START}, MANY, 80)
+        claims = await stage.claim_of({P: START, P + 1: START}, MANY, 80)
         assert {claim.wallet: len(claim.messages) for claim in claims}[str(hot)] == 10
         await stage.finish(*(claim for claim in claims if claim.wallet != str(hot)))
 
@@ -255,12 +254,12 @@ async def test_hot_wallet_with_a_full_queue__others_are_in_the_very_next_batches
     hot = wallet_in(P, PARTITIONS)
     await stage.submit(*(deposit(hot) for _ in range(MANY)), partition_max=2 * MANY)
     for partition in (P, P + 1):
-        claims = await stage.streams.claim({P: START, P + 1: START}, MANY, 100)
+        claims = await stage.claim_of({P: START, P + 1: START}, MANY, 100)
         other = wallet_in(partition, PARTITIONS)
         await stage.submit(deposit(other), partition_max=2 * MANY)
         await stage.finish(*claims)
 
-        following = await stage.streams.claim({P: START, P + 1: START}, MANY, 100)
+        following = await stage.claim_of({P: START, P + 1: START}, MANY, 100)
 
         assert str(other) in {claim.wallet for claim in following}
         await stage.finish(*following)
@@ -269,7 +268,7 @@ async def test_hot_wallet_with_a_full_queue__others_are_in_the_very_next_batches
 async def test_claim_of_many_partitions__they_share_the_limits(stage: Stage) -> None:
     await stage.submit(*(deposit(wallet_in(p, PARTITIONS)) for p in range(PARTITIONS) for _ in range(5)))
 
-    claims = await stage.streams.claim(dict.fromkeys(range(PARTITIONS), START), MANY, 8)
+    claims = await stage.claim_of(dict.fromkeys(range(PARTITIONS), START), MANY, 8)
 
     by_partition = [sum(len(c.messages) for c in claims if c.partition == p) for p in range(PARTITIONS)]
     assert by_partition == [2] * PARTITIONS
@@ -281,37 +280,35 @@ async def test_claim__messages_are_read_back_as_they_were_sent(stage: Stage) -> 
 
     [claim] = await stage.claim()
 
-    flat = [b"id", b"type", b"amount", b"reply_to", b"submitted_at", b"request_id", b"token"]
+    names = [b"id", b"type", b"amount", b"reply_to", b"submitted_at", b"request_id", b"token"]
     values = [value.encode() for value in encode_command(command)[1:]]
-    assert claim.messages == [Message(message_id, [part for pair in zip(flat, values, strict=True) for part in pair])]
+    assert claim.messages == [Message(message_id, dict(zip(names, values, strict=True)))]
 
 
-async def test_wait_ready__names_the_partitions_with_something_beyond_the_cursor(stage: Stage) -> None:
-    second = wallet_in(2, PARTITIONS)
-    await stage.submit(deposit(wallet_in(0, PARTITIONS)), *(deposit(second) for _ in range(BUSY_MESSAGES)))
+async def test_wait_ready__brings_the_wallets_beyond_the_cursors(stage: Stage) -> None:
+    first, second, third = wallet_in(0, PARTITIONS), wallet_in(2, PARTITIONS), wallet_in(2, PARTITIONS)
+    await stage.submit(*map(deposit, (first, second, third)))
     everywhere = dict.fromkeys(range(PARTITIONS), START)
-    assert sorted(await stage.streams.wait_ready(everywhere, 50)) == [0, 2]
 
-    [claim] = await stage.claim(partition=2)
-    # There is much to do, it seems: it does not even ask.
-    assert sorted(await stage.streams.wait_ready(everywhere, 50)) == list(range(PARTITIONS))
-    assert await stage.claim(partition=1) == []
+    ready = await stage.streams.wait_ready(everywhere, MANY, 50)
 
-    assert await stage.streams.wait_ready({0: START, 2: claim.ready_id}, 50) == [0]
-    assert await stage.streams.wait_ready({2: claim.ready_id}, 50) == []
+    assert [(r.partition, r.wallet) for r in ready] == [(0, str(first)), (2, str(second)), (2, str(third))]
+    assert await stage.streams.wait_ready({0: START, 2: ready[1].id}, MANY, 50) == [ready[0], ready[2]]
+    assert await stage.streams.wait_ready({2: ready[2].id}, MANY, 50) == []
 
 
 async def test_wait_ready__wakes_when_a_command_comes(stage: Stage) -> None:
-    waiting = asyncio.create_task(stage.streams.wait_ready({P: START}, 4_000))
+    waiting = asyncio.create_task(stage.streams.wait_ready({P: START}, MANY, 4_000))
 
     async def is_blocked() -> bool:
         return int((await stage.client.info("clients"))["blocked_clients"]) > 0
 
     await until(is_blocked)
 
-    await stage.submit(deposit(wallet_in(P, PARTITIONS)))
+    wallet_id = wallet_in(P, PARTITIONS)
+    await stage.submit(deposit(wallet_id))
 
-    assert await asyncio.wait_for(waiting, 2) == [P]
+    assert [ready.wallet for ready in await asyncio.wait_for(waiting, 2)] == [str(wallet_id)]
 
 
 async def test_finish__an_idle_wallet_costs_no_key(stage: Stage) -> None:

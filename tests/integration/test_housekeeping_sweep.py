@@ -207,7 +207,7 @@ async def test_live_traffic__nothing_is_restored(
 async def test_claimed_and_not_finished__is_not_lost(stage: Stage, sweep: Sweep) -> None:
     wallet = wallet_in(1, PARTITIONS)
     await stage.submit(deposit(wallet))
-    await stage.streams.claim({1: START}, 10, 10)
+    await stage.claim_of({1: START}, 10, 10)
 
     assert (await sweep.run())["restored"] == 0
 

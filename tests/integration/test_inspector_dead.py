@@ -13,6 +13,7 @@ from shared.streams import Streams
 from tests.books import BooksAsTheyStand
 from tests.commands import deposit, wallet_in
 from tests.integration.inspector_stage import Inspector
+from tests.integration.stage import claim_of
 
 COUNT = Settings.model_fields["partition_count"].default
 P = 7
@@ -29,7 +30,7 @@ async def buried(streams: Streams, wallet_id: UUID, reason: str = "for the test"
     command = deposit(wallet_id)
     [message_id] = await streams.submit([command], 10, 10)
     await streams.bury(partition, str(wallet_id), str(message_id), reason, 10)
-    for claim in await streams.claim({partition: "0-0"}, 10, 10):
+    for claim in await claim_of(streams, {partition: "0-0"}, 10, 10):
         await streams.finish([claim], {}, 1, 1)
     return command
 

@@ -17,6 +17,7 @@ from shared.streams import Streams
 from tests.books import BooksAsTheyStand
 from tests.commands import deposit, wallet_in
 from tests.integration.inspector_stage import Inspector
+from tests.integration.stage import claim_of
 from tests.service import Service
 from tests.waiting import until
 
@@ -128,7 +129,7 @@ async def test_stream_without_a_ready_message__is_found_and_mended(
     assert f"would make wallet {wallet} of partition {P} ready" in would.lines
     assert f"made wallet {wallet} of partition {P} ready" in did.lines
     assert (await check(inspect, "streams_without_ready_message"))["verdict"] == "ok"
-    assert sum(len(claim.messages) for claim in await streams.claim({P: "0-0"}, 10, 100)) == 4
+    assert sum(len(claim.messages) for claim in await claim_of(streams, {P: "0-0"}, 10, 100)) == 4
 
 
 async def test_ready_message_without_a_stream__is_found_and_removed(

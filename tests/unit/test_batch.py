@@ -12,7 +12,7 @@ from worker.batch import Batch, DeadLetter
 from worker.ledger import decide, reject
 
 
-def claim_of(*messages: list[bytes], wallet: str = "") -> Claim:
+def claim_of(*messages: dict[bytes, bytes], wallet: str = "") -> Claim:
     return Claim(3, wallet or str(uuid4()), "9-0", [Message(f"5-{n}", fields) for n, fields in enumerate(messages)])
 
 
@@ -39,7 +39,7 @@ def test_batch__holds_the_commands_in_stream_order() -> None:
 def test_unreadable_message__is_put_aside_and_the_others_go_on() -> None:
     wallet_id = uuid4()
     commands = [deposit(wallet_id, 1), deposit(wallet_id, 2)]
-    claim = claim_of(fields_of(commands[0]), [b"amount", b"?"], fields_of(commands[1]), wallet=str(wallet_id))
+    claim = claim_of(fields_of(commands[0]), {b"amount": b"?"}, fields_of(commands[1]), wallet=str(wallet_id))
 
     batch = Batch.of([claim])
 
@@ -50,7 +50,7 @@ def test_unreadable_message__is_put_aside_and_the_others_go_on() -> None:
 
 def test_unreadable_message_that_says_who_waits__gets_a_reply_of_refusal() -> None:
     operation_id, wallet_id = uuid4(), uuid4()
-    message = [b"id", str(operation_id).encode(), b"reply_to", b"{gw-a}:replies", b"amount", b"?"]
+    message = {b"id": str(operation_id).encode(), b"reply_to": b"{gw-a}:replies", b"amount": b"?"}
 
     batch = Batch.of([claim_of(message, wallet=str(wallet_id))])
 
@@ -62,14 +62,14 @@ def test_unreadable_message_that_says_who_waits__gets_a_reply_of_refusal() -> No
 @pytest.mark.parametrize(
     "message",
     [
-        [],
-        [b"id", b"?", b"reply_to", b"{gw-a}:replies"],
-        [b"id", str(UUID(int=1)).encode()],
-        [b"id", str(UUID(int=1)).encode(), b"reply_to", b""],
-        [b"id", str(UUID(int=1)).encode(), b"reply_to", b"\xff"],
+        {},
+        {b"id": b"?", b"reply_to": b"{gw-a}:replies"},
+        {b"id": str(UUID(int=1)).encode()},
+        {b"id": str(UUID(int=1)).encode(), b"reply_to": b""},
+        {b"id": str(UUID(int=1)).encode(), b"reply_to": b"\xff"},
     ],
 )
-def test_unreadable_message_that_does_not_say_who_waits__is_put_aside_silently(message: list[bytes]) -> None:
+def test_unreadable_message_that_does_not_say_who_waits__is_put_aside_silently(message: dict[bytes, bytes]) -> None:
     batch = Batch.of([claim_of(message)])
 
     assert len(batch.unreadable) == 1
@@ -111,5 +111,5 @@ def test_replies__are_sorted_by_the_gateway_that_waits() -> None:
 
 
 def test_what_finish_keeps__begins_right_after_the_last_claimed_message() -> None:
-    assert Claim(0, "w", "9-0", [Message("5-0", []), Message("5-41", [])]).keep_from == "5-42"
+    assert Claim(0, "w", "9-0", [Message("5-0", {}), Message("5-41", {})]).keep_from == "5-42"
     assert Claim(0, "w", "9-0", []).keep_from == START

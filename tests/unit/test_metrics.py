@@ -17,7 +17,7 @@ from prometheus_client.metrics import MetricWrapperBase
 import gateway.metrics
 import worker.metrics
 from gateway import handlers
-from gateway.middleware import edge
+from gateway.middleware import Room, edge
 from shared.commands import Command, Reason
 from shared.logs import _without_details
 from tests.commands import EPOCH, deposit, empty_wallet, withdraw
@@ -100,7 +100,7 @@ def test_every_alert__is_in_the_operators_manual() -> None:
 
 @pytest.mark.filterwarnings("ignore::aiohttp.web_exceptions.NotAppKeyWarning")  # told once per key and process
 async def test_routes_that_do_not_exist__are_one_and_are_not_remembered() -> None:
-    app = web.Application(middlewares=[edge(10)])
+    app = web.Application(middlewares=[edge(Room(10))])
     app.router.add_get("/known/{name}", handlers.healthz)
     before = len(gateway.metrics._observers)
     name = "wallet_gateway_request_duration_seconds_count"

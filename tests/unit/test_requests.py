@@ -15,8 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gateway import problems, requests
-from gateway.requests import PAGE_MAX, encode_cursor
-from gateway.schemas import OperationRequest
+from gateway.requests import PAGE_MAX, OperationBody, encode_cursor
 from shared.errors import CallerError, Invalid, Malformed
 from shared.money import AMOUNT_MAX
 
@@ -36,8 +35,9 @@ def posted(body: bytes, content_type: str = "application/json") -> web.Request:
     return make_mocked_request("POST", "/", headers=headers, payload=payload, client_max_size=2**20)
 
 
-async def read(body: bytes | str) -> OperationRequest:
-    return await requests.operation_body(posted(body.encode() if isinstance(body, str) else body))
+async def read(body: bytes | str, content_type: str = "application/json") -> OperationBody:
+    text = await requests.json_body(posted(body.encode() if isinstance(body, str) else body, content_type))
+    return requests.read_operation(text)
 
 
 # Wallets and operations in the path.
@@ -375,7 +375,7 @@ async def test_any_body__is_read_or_the_callers_error(body: bytes) -> None:
 )
 async def test_body_of_another_type__is_refused(content_type: str) -> None:
     with pytest.raises(web.HTTPUnsupportedMediaType):
-        await requests.operation_body(posted(b"{}", content_type))
+        await read(b"{}", content_type)
 
 
 @pytest.mark.parametrize(
@@ -384,7 +384,7 @@ async def test_body_of_another_type__is_refused(content_type: str) -> None:
 async def test_json_in_utf8__is_read_however_it_is_called(content_type: str) -> None:
     body = b'{"operation_type": "WITHDRAW", "amount": 1}'
 
-    assert (await requests.operation_body(posted(body, content_type))).operation_type == "WITHDRAW"
+    assert (await read(body, content_type)).operation_type == "WITHDRAW"
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b" { } "])

@@ -27,8 +27,7 @@ def command(request_id: str) -> Command:
 def through_redis(sent: Command) -> Command:
     wallet, *values = encode_command(sent)
     assert wallet == str(sent.wallet_id)
-    fields = [part for pair in zip(FIELDS, (value.encode() for value in values), strict=True) for part in pair]
-    return decode_command(sent.wallet_id, fields)
+    return decode_command(sent.wallet_id, {name: value.encode() for name, value in zip(FIELDS, values, strict=True)})
 
 
 def spans_of(request_id: str, traceparent: str | None = None, share: float = 1.0) -> list[ReadableSpan]:

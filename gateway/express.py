@@ -1,0 +1,154 @@
+"""The express lane: the request that carries the load, an operation that arrived whole, without aiohttp's ceremony.
+
+aiohttp makes a request, a task, a response and a writer of each message and looks for its route. This takes a message
+from aiohttp's parser and writes its answer to the connection. It decides nothing: what is asked and what is answered
+come from `gateway/operations.py`, as on the other way, and whatever is out of the ordinary it leaves to that one.
+"""
+
+import re
+import time
+from collections.abc import Callable
+from functools import cache
+from http import HTTPStatus
+
+import structlog
+from aiohttp import HttpVersion11, StreamReader
+from aiohttp.helpers import rfc822_formatted_time
+from aiohttp.http_parser import RawRequestMessage
+from prometheus_client import Histogram
+
+from gateway import metrics, operations, problems, requests
+from gateway.access import Access, Scope
+from gateway.dispatcher import Dispatcher
+from gateway.handlers import ANYBODY
+from gateway.middleware import Room, new_request_id
+from gateway.operations import Asked, Desk
+from gateway.responses import HEADERS, JSON, Answer, write_json
+from shared.commands import Reply
+from shared.errors import Pending, ServiceError
+from shared.ids import read_id
+
+ROUTE = "POST /api/v1/wallets/{wallet_id}/operation"
+_PATH = re.compile(r"/api/v1/wallets/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/operation/?\Z", re.ASCII)
+
+Write = Callable[[bytes], None]
+
+log = structlog.get_logger(__name__)
+
+
+class Express:
+    """The express lane of one gateway process. `access` is None where nobody has to say who they are."""
+
+    def __init__(
+        self, desk: Desk, dispatcher: Dispatcher, access: Access | None, room: Room, body_bytes_max: int
+    ) -> None:
+        self.desk = desk
+        self.dispatcher = dispatcher
+        self.room = room
+        self._access = access
+        self._body_bytes_max = body_bytes_max
+
+    def take(self, message: RawRequestMessage, payload: StreamReader, write: Write) -> bool:
+        """Serve a request if it is of the usual kind, and call `write` once, now or later, with the whole answer.
+
+        Returns False, and has done nothing, where it is not.
+        """
+        headers = message.headers
+        path = _PATH.match(message.path)
+        if (
+            path is None
+            or message.method != "POST"
+            or not payload.is_eof()
+            or payload.total_bytes > self._body_bytes_max
+            or headers.get("Content-Type") != JSON
+            or message.version != HttpVersion11
+            or message.should_close
+            or message.chunked
+            or message.upgrade
+            or "Expect" in headers
+            or "Content-Encoding" in headers
+            or self.room.is_full
+        ):
+            return False
+        caller: str | None = ANYBODY
+        if self._access is not None:
+            caller = self._access.known_caller(headers.get("Authorization"), Scope.OPERATE)
+        if caller is None:
+            return False
+        _Passage(self, message, write).begin(path[1], payload, caller)
+        return True
+
+
+class _Passage:
+    """One request on its way through the lane."""
+
+    __slots__ = ("_asked", "_began", "_lane", "_message", "_request_id", "_write")
+
+    def __init__(self, lane: Express, message: RawRequestMessage, write: Write) -> None:
+        self._began = time.perf_counter()
+        self._lane = lane
+        self._message = message
+        self._write = write
+        self._request_id = requests.request_id(message) or new_request_id(message)
+        self._asked: Asked | None = None
+
+    def begin(self, wallet_id: str, payload: StreamReader, caller: str) -> None:
+        lane, message = self._lane, self._message
+        lane.room.under_way += 1
+        try:
+            key, body = requests.idempotency_key(message), payload.read_nowait()
+            self._asked = asked = lane.desk.ask(message, read_id(wallet_id), key, body, caller, self._request_id)
+            lane.dispatcher.begin(asked.command, asked.wait_seconds, self.end)
+        except ServiceError as error:
+            self.end(error)
+        except Exception:
+            log.exception("defect", request_id=self._request_id, path=self._message.path)
+            self._write_answer(problems.answer_of_defect(self._message.path))
+
+    def end(self, outcome: Reply | ServiceError) -> None:
+        """Answer with what became of the request."""
+        try:
+            answer = self._answer_of(outcome)
+        except Exception:
+            log.exception("defect", request_id=self._request_id, path=self._message.path)
+            answer = problems.answer_of_defect(self._message.path)
+        self._write_answer(answer)
+
+    def _answer_of(self, outcome: Reply | ServiceError) -> Answer:
+        try:
+            if self._asked is not None and isinstance(outcome, Reply):
+                return operations.answer_of_reply(self._asked, outcome)
+            if self._asked is not None and isinstance(outcome, Pending):
+                return operations.answer_of_pending(self._asked, outcome)
+        except ServiceError as error:
+            outcome = error
+        assert isinstance(outcome, ServiceError)  # noqa: S101 there is no reply before something was asked
+        return problems.answer_of(outcome, self._message.path)
+
+    def _write_answer(self, answer: Answer) -> None:
+        self._lane.room.under_way -= 1
+        _observer_of(answer.status).observe(time.perf_counter() - self._began)
+        self._write(_written(answer, self._request_id))
+
+
+@cache
+def _observer_of(status: int) -> Histogram:
+    return metrics.observer_of(ROUTE, status)
+
+
+def _written(answer: Answer, request_id: str) -> bytes:
+    """Write an answer as it travels (RFC 9112). Nothing in its headers is a client's but a request id that is sane."""
+    body = write_json(answer.body)
+    own = "".join([f"{name}: {value}\r\n" for name, value in answer.headers.items()]) if answer.headers else ""
+    head = (
+        f"{_head_of(answer.status, answer.media_type)}{own}X-Request-ID: {request_id}\r\n"
+        f"Content-Length: {len(body)}\r\nDate: {rfc822_formatted_time()}\r\n\r\n"
+    )
+    return head.encode("ascii") + body
+
+
+@cache
+def _head_of(status: int, media_type: str) -> str:
+    """Return the part of a head that all answers of a status and a media type have in common."""
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", f"Content-Type: {media_type}"]
+    return "".join(f"{line}\r\n" for line in [*lines, *(f"{name}: {value}" for name, value in HEADERS.items())])

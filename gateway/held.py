@@ -1,0 +1,78 @@
+"""A command that is not decided yet, who waits for it, and why it may be refused after all."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from math import ceil
+
+from shared.commands import Command, Reply
+from shared.errors import Refused, ServiceError, Unavailable, WalletQueueFull
+from shared.streams import Full, Submission
+
+RETRY_AFTER_SECONDS_MAX = 60  # what waits may stand still, and go on at any moment
+
+# Takes what became of a command: its reply, or Pending, or Refused. Called once, and must not raise.
+Tell = Callable[[Reply | ServiceError], None]
+
+
+class State(Enum):
+    """How far a command came."""
+
+    QUEUED = auto()  # certainly not in Redis: it may still be refused
+    SENDING = auto()
+    SUBMITTED = auto()  # accepted, or its fate is unknown, which counts as accepted
+
+
+@dataclass(slots=True, eq=False)
+class Waiter:
+    """Somebody who waits for an outcome; without a timer once told."""
+
+    tell: Tell
+    timer: asyncio.TimerHandle | None = None
+
+    def answer(self, outcome: Reply | ServiceError) -> None:
+        """Tell the outcome, unless one was told."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+            self.tell(outcome)
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A command that is not decided yet, and the requests that wait for it."""
+
+    command: Command
+    since: float
+    state: State = State.QUEUED
+    message_id: str | None = None
+    # Whether the flush will take it; a command that was refused on its way is parked until the next look.
+    in_outbox: bool = False
+    waiters: set[Waiter] = field(default_factory=set)
+    late: list[Waiter] = field(default_factory=list)
+
+    @property
+    def is_parked(self) -> bool:
+        """Whether nobody but the next look will send it."""
+        return self.message_id is None and not self.in_outbox and self.state is not State.SENDING
+
+
+def refusal_of(held: Held, answer: Submission | Full) -> Refused | None:
+    """Return why a command that Redis certainly does not have is refused now; None: it is worth another try."""
+    if isinstance(answer, Full):
+        # As long as the oldest has waited: in that time, at the present pace, all that waits now is worked off.
+        seconds = min(max(1, ceil(answer.oldest_ms / 1_000)), RETRY_AFTER_SECONDS_MAX)
+        if answer.queue is Submission.WALLET_FULL:
+            return WalletQueueFull(f"Too many operations wait for wallet {held.command.wallet_id}.", seconds)
+        return Unavailable("Too many operations wait in this part of the service.", seconds)
+    if answer is Submission.NOT_A_STREAM:
+        return Unavailable(f"The queue of wallet {held.command.wallet_id} cannot be used.")
+    return Unavailable("The operations queue takes nothing at the moment.") if held.late else None
+
+
+def reason_of(answer: Submission | Full) -> str:
+    """Return the reason under which a refusal is counted."""
+    if isinstance(answer, Full):
+        return f"{answer.queue.name.removesuffix('_FULL').lower()}_queue_full"
+    return "not_a_stream" if answer is Submission.NOT_A_STREAM else "redis_away"

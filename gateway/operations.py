@@ -1,0 +1,93 @@
+"""One operation from request to answer, by whichever way it came: through aiohttp, or by the express lane.
+
+Guarantees that both give the same answers. Knows what the contract says of an operation; decides nothing about money.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from random import getrandbits
+from uuid import UUID
+
+from gateway import requests, responses
+from gateway.requests import HasHeaders
+from gateway.responses import Answer
+from shared.commands import Command, Reason, Reply, Status, operation_id_of_key
+from shared.errors import KeyReused, NotFound, Pending, Rejected
+from shared.ids import new_id
+from shared.money import format_units
+
+KEY_REUSED = "This Idempotency-Key was used on this wallet before, with another operation or amount."
+
+
+@dataclass(slots=True)
+class Asked:
+    """What a request asks: its command, how long it waits for the outcome, and what its answer says of that wait."""
+
+    command: Command
+    wait_seconds: float
+    headers: dict[str, str]
+
+
+@dataclass(slots=True)
+class Desk:
+    """Makes commands for one gateway process: `reply_to` is its reply key, `wait_seconds` the longest wait."""
+
+    reply_to: str
+    wait_seconds: float
+
+    def ask(
+        self, request: HasHeaders, wallet_id: UUID, key: str | None, body: bytes, caller: str, request_id: str
+    ) -> Asked:
+        """Read what a request asks, under its Idempotency-Key if it has one; raises Malformed or Invalid."""
+        operation_type, amount = requests.read_operation(body)
+        command = Command(
+            operation_id_of_key(wallet_id, caller, key) if key else new_id(),
+            wallet_id,
+            operation_type,
+            amount,
+            datetime.now(UTC),
+            self.reply_to,
+            request_id,
+            getrandbits(63),
+        )
+        preferred = requests.preferred_wait(request)
+        if preferred is None or preferred > self.wait_seconds:
+            return Asked(command, self.wait_seconds, {})
+        return Asked(command, preferred, {"Preference-Applied": f"wait={preferred}"})
+
+
+def answer_of_reply(asked: Asked, reply: Reply) -> Answer:
+    """Return the success that a reply means; raises whatever is not this command's success."""
+    command, operation = asked.command, reply.operation
+    if operation.reason is Reason.WALLET_NOT_FOUND:
+        raise NotFound.wallet(command.wallet_id)
+    if operation.reason is Reason.UNREADABLE:
+        raise Rejected("The operation could not be read by the worker.", operation, replayed=False)
+    if not operation.answers(command):
+        raise KeyReused(KEY_REUSED)
+    replayed = operation.replays(command)
+    if operation.status is Status.REJECTED:
+        raise Rejected(_sentence(reply, command), operation, replayed=replayed)
+    headers = {**asked.headers, "Idempotency-Replayed": "true"} if replayed else asked.headers
+    return Answer(200, responses.applied_view(reply), headers)
+
+
+def answer_of_pending(asked: Asked, pending: Pending) -> Answer:
+    """Return the answer to a request whose wait is over: accepted, not decided; raises KeyReused."""
+    command, accepted = asked.command, pending.command
+    if (accepted.type, accepted.amount) != (command.type, command.amount):
+        raise KeyReused(KEY_REUSED)
+    location = f"/api/v1/wallets/{command.wallet_id}/operations/{command.id}"
+    headers = {**asked.headers, "Location": location, "Retry-After": str(responses.RETRY_AFTER_SECONDS)}
+    return Answer(202, {"operation": responses.pending_view(accepted)}, headers)
+
+
+def _sentence(reply: Reply, command: Command) -> str:
+    balance, amount = format_units(reply.operation.balance), format_units(command.amount)
+    match reply.operation.reason:
+        case Reason.INSUFFICIENT_FUNDS:
+            return f"The balance {balance} does not cover {amount}."
+        case Reason.BALANCE_LIMIT_EXCEEDED:
+            return f"The balance {balance} may not grow by {amount}."
+        case _:
+            return "The database refused this operation; it was put aside for an operator to look at."
