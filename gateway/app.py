@@ -47,7 +47,7 @@ def express_of(app: web.Application) -> Express | None:
     """Return the express lane of a started application; none where each request is told about: it tells nothing."""
     if tracing.tracer is not None or log.is_enabled_for(logging.DEBUG):
         return None
-    return Express(app[DESK], app[DISPATCHER], app[ACCESS], app[ROOM], app[SETTINGS].body_bytes_max)
+    return Express(app[DESK], app[DISPATCHER], app[BOOKS], app[ACCESS], app[ROOM], app[SETTINGS].body_bytes_max)
 
 
 async def _books(app: web.Application) -> AsyncIterator[None]:

@@ -17,7 +17,7 @@ from uuid import UUID
 import structlog
 
 from gateway import metrics
-from gateway.held import Held, State, Tell, Waiter, reason_of, refusal_of
+from gateway.held import Deadlines, Held, State, Tell, Waiter, reason_of, refusal_of
 from gateway.refusals import refusals
 from shared import keys
 from shared.commands import Command, Reply
@@ -53,11 +53,13 @@ class Dispatcher:
         self._outbox_filled = asyncio.Event()
         self._look_now = asyncio.Event()
         self._redis_away = False
+        self._deadlines = Deadlines(self._stop_waiting)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run the flush, the reply reader and the look for lost replies; leaving ends them."""
-        tasks = [asyncio.create_task(step()) for step in (self._flush, self._read_replies, self._look)]
+        """Run the flush, the reply reader, the look for lost replies and the end of waits; leaving ends them."""
+        steps = (self._flush, self._read_replies, self._look, self._deadlines.keep)
+        tasks = [asyncio.create_task(step()) for step in steps]
         for task in tasks:
             task.add_done_callback(_stop_process_when_broken)
         try:
@@ -90,16 +92,16 @@ class Dispatcher:
 
         Raises Unavailable when this gateway holds as many commands as it may.
         """
-        loop = asyncio.get_running_loop()
+        now = asyncio.get_running_loop().time()
         held = self._held.get(command.id)
         if held is None:
             if len(self._held) >= self._settings.held_commands_max:
                 refusals.note("held_commands_max", command)
                 raise Unavailable("Too many operations are under way in this gateway.")
-            held = self._held[command.id] = Held(command, loop.time())
+            held = self._held[command.id] = Held(command, now)
             self._enqueue(held)
-        waiter = Waiter(tell)
-        waiter.timer = loop.call_later(wait_seconds, self._stop_waiting, held, waiter)
+        waiter = Waiter(held, tell, self._deadlines.at(now + wait_seconds))
+        waiter.deadlines.add(waiter)
         held.waiters.add(waiter)
 
     def find_held(self, operation_id: UUID) -> Command | None:
@@ -156,20 +158,29 @@ class Dispatcher:
                 self._refuse(held, refusal, reason_of(answer))
         late, held.late = held.late, []
         for waiter in late:
-            self._stop_waiting(held, waiter)
+            self._stop_waiting(waiter)
 
     async def _until_redis_answers(self) -> None:
         while self._redis_away:
             for held in [held for held in self._held.values() if held.late]:
                 for waiter in held.late:
-                    self._stop_waiting(held, waiter)
+                    self._stop_waiting(waiter)
             try:
                 await self._streams.ping()
             except RedisError:
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 self._redis_away = False
+                self._put_lost_ones_first()
                 log.info("redis answers again", held=len(self._held))
+
+    def _put_lost_ones_first(self) -> None:
+        """Submit again what was under way when Redis was lost before what came later: some got a 202."""
+        lost = sorted((held for held in self._held.values() if held.is_parked), key=lambda held: held.since)
+        metrics.RESUBMISSIONS.inc(len(lost))
+        for held in lost:
+            held.in_outbox = True
+        self._outbox.extendleft(reversed(lost))
 
     def _lost_redis(self, doing: str) -> None:
         if not self._redis_away:
@@ -190,9 +201,10 @@ class Dispatcher:
 
     # ---- the end of a wait --------------------------------------------------------------------------------------
 
-    def _stop_waiting(self, held: Held, waiter: Waiter) -> None:
-        if waiter.timer is None:
+    def _stop_waiting(self, waiter: Waiter) -> None:
+        if waiter.is_told:
             return
+        held = waiter.held
         if held.state is State.SUBMITTED:
             held.waiters.discard(waiter)
             waiter.answer(Pending(held.command))
@@ -206,15 +218,13 @@ class Dispatcher:
     def _refuse(self, held: Held, error: Refused, reason: str) -> None:
         del self._held[held.command.id]
         refusals.note(reason, held.command)
-        for waiter in held.waiters:
-            waiter.answer(error)
+        held.answer(error)
 
     def _decide(self, replies: Iterable[Reply]) -> None:
         for reply in replies:
             held = self._held.pop(reply.operation.id, None)
             if held is not None:
-                for waiter in held.waiters:
-                    waiter.answer(reply)
+                held.answer(reply)
 
     # ---- replies, and the look for those that were lost ---------------------------------------------------------
 

@@ -54,10 +54,7 @@ async def create_wallet(request: web.Request) -> web.Response:
 async def read_wallet(request: web.Request) -> web.Response:
     """Return a wallet."""
     wallet_id = requests.uuid_in_path(request, "wallet_id")
-    wallet = await request.app[BOOKS].wallet(wallet_id)
-    if wallet is None:
-        raise NotFound.wallet(wallet_id)
-    return responses.as_json(responses.wallet_view(wallet))
+    return responses.respond(await operations.answer_of_look(request.app[BOOKS], wallet_id))
 
 
 async def operate(request: web.Request) -> web.Response:

@@ -1,6 +1,6 @@
-"""One operation from request to answer, by whichever way it came: through aiohttp, or by the express lane.
+"""An operation, and a look at a wallet, from request to answer: by aiohttp's way or by the express lane.
 
-Guarantees that both give the same answers. Knows what the contract says of an operation; decides nothing about money.
+Guarantees that both give the same answers. Knows what the contract says; decides nothing about money.
 """
 
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from random import getrandbits
 from uuid import UUID
 
 from gateway import requests, responses
+from gateway.books import Books
 from gateway.requests import HasHeaders
 from gateway.responses import Answer
 from shared.commands import Command, Reason, Reply, Status, operation_id_of_key
@@ -80,6 +81,14 @@ def answer_of_pending(asked: Asked, pending: Pending) -> Answer:
     location = f"/api/v1/wallets/{command.wallet_id}/operations/{command.id}"
     headers = {**asked.headers, "Location": location, "Retry-After": str(responses.RETRY_AFTER_SECONDS)}
     return Answer(202, {"operation": responses.pending_view(accepted)}, headers)
+
+
+async def answer_of_look(books: Books, wallet_id: UUID) -> Answer:
+    """Return a wallet as it stands; raises NotFound or Unavailable."""
+    wallet = await books.wallet(wallet_id)
+    if wallet is None:
+        raise NotFound.wallet(wallet_id)
+    return Answer(200, responses.wallet_view(wallet), {})
 
 
 def _sentence(reply: Reply, command: Command) -> str:

@@ -13,7 +13,8 @@ import structlog
 
 from shared import keys
 from shared.messages import START, Ready
-from shared.nodes import Nodes, RedisError
+from shared.node import RedisError
+from shared.nodes import Nodes
 
 CLUSTER_BLOCK_MS = 500  # a cursor that was set back is seen this soon; each partition costs two reads a second
 SHARING_WALLETS = 8  # a wallet that is not alone in a claim has at most this part of its commands

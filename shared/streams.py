@@ -17,7 +17,8 @@ from shared import keys
 from shared.codec import Unreadable, decode_command, decode_replies, encode_command, encode_replies
 from shared.commands import Command, Reply
 from shared.messages import Claim, Message, Ready
-from shared.nodes import Nodes, RedisError, is_unknown_function, is_wrong_type, was_not_run
+from shared.node import RedisError, is_unknown_function, is_wrong_type, was_not_run
+from shared.nodes import Nodes
 from shared.ready import ClusterReader, ReadyReader, SingleReader, share_out
 from shared.settings import Settings
 

@@ -16,11 +16,14 @@ local DEAD_LETTER_FIELDS_MAX = 100 -- of a message made by hand; unpack() takes 
 
 -- Ids are '<server ms>-<n>', above every id given out before in the partition, never '*': an automatic id is given out
 -- again when a stream is deleted and made anew within one millisecond, and a late removal would hit the wrong message.
-local function id_source(meta)
+local function server_ms()
   local time = redis.call('TIME')
-  local ms, n = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000), -1
-  local last_id = redis.call('HGET', meta, 'last_id')
-  local source = {last_id = last_id or '0-0', now_ms = ms}
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+local function id_source(now_ms, last_id)
+  local ms, n = now_ms, -1
+  local source = {last_id = last_id or '0-0', now_ms = now_ms}
 
   function source.rise_above(id)
     local id_ms, id_n = string.match(id, '^(%d+)-(%d+)$')
@@ -76,12 +79,13 @@ end
 -- 'partition_full' and for how many ms the oldest has waited, of the wallet or of the wallet whose turn is next.
 local function submit(keys, args)
   local wallet_max, partition_max = tonumber(args[1]), tonumber(args[2])
-  local results, k, a = {}, 1, 3
+  local now_ms, results, k, a = server_ms(), {}, 1, 3
   while k < #keys do
     local ready, meta, count = keys[k], keys[k + 1], tonumber(args[a])
-    local ids = id_source(meta)
-    local counts = redis.call('HMGET', meta, 'depth', 'submitted')
-    local depth, accepted = tonumber(counts[1] or 0), 0
+    local last_id, depth, submitted = unpack(redis.call('HMGET', meta, 'last_id', 'depth', 'submitted'))
+    local ids = id_source(now_ms, last_id)
+    local accepted = 0
+    depth, submitted = tonumber(depth or 0), tonumber(submitted or 0)
     k, a = k + 2, a + 1
     for _ = 1, count do
       local stream = keys[k]
@@ -102,8 +106,7 @@ local function submit(keys, args)
       k, a = k + 1, a + 8
     end
     if accepted > 0 then
-      local submitted = tonumber(counts[2] or 0) + accepted
-      redis.call('HSET', meta, 'last_id', ids.last_id, 'depth', depth + accepted, 'submitted', submitted)
+      redis.call('HSET', meta, 'last_id', ids.last_id, 'depth', depth + accepted, 'submitted', submitted + accepted)
     end
   end
   return results
@@ -116,7 +119,7 @@ end
 --       was claimed is the stream's head)
 -- Returns the number of messages removed.
 local function finish(keys, args)
-  local removed, k, a = 0, 1, 1
+  local now_ms, removed, k, a = nil, 0, 1, 1
   while k < #keys do
     local ready, meta, count = keys[k], keys[k + 1], tonumber(args[a])
     local ids, removed_here = nil, 0
@@ -131,7 +134,8 @@ local function finish(keys, args)
           redis.call('DEL', stream)
         elseif was_ready == 1 then
           -- Only who removed the ready message adds the next one: a second finish adds none.
-          ids = ids or id_source(meta)
+          now_ms = now_ms or server_ms()
+          ids = ids or id_source(now_ms, redis.call('HGET', meta, 'last_id'))
           append(ids, ready, 'wallet', args[a])
         end
       end
@@ -151,7 +155,7 @@ end
 local function bury(keys, args)
   local entry = redis.call('XRANGE', keys[3], args[1], args[1])[1]
   if not entry then return 0 end
-  local ids = id_source(keys[2])
+  local ids = id_source(server_ms(), redis.call('HGET', keys[2], 'last_id'))
   local kept = math.min(#entry[2], 2 * DEAD_LETTER_FIELDS_MAX)
   append(ids, keys[1], 'wallet', args[2], 'message_id', args[1], 'reason', args[3], unpack(entry[2], 1, kept))
   redis.call('XTRIM', keys[1], 'MAXLEN', '=', args[4])
@@ -168,7 +172,7 @@ end
 -- Returns 1 when a ready message was added, 0 when nothing waits.
 local function restore(keys, args)
   if redis.call('XLEN', keys[3]) == 0 then return 0 end
-  local ids = id_source(keys[2])
+  local ids = id_source(server_ms(), redis.call('HGET', keys[2], 'last_id'))
   append(ids, keys[1], 'wallet', args[1])
   redis.call('HSET', keys[2], 'last_id', ids.last_id)
   return 1

@@ -22,7 +22,8 @@ from arq.worker import create_worker
 from shared import logs, metrics
 from shared.database import Connection
 from shared.errors import Misconfigured
-from shared.nodes import CONNECT_TIMEOUT_SECONDS, SOCKET_TIMEOUT_SECONDS, Nodes, RedisError
+from shared.node import CONNECT_TIMEOUT_SECONDS, SOCKET_TIMEOUT_SECONDS, RedisError
+from shared.nodes import Nodes
 from shared.process import prepare_database, run, stop_event
 from shared.settings import MaintenanceSettings
 from shared.streams import Streams

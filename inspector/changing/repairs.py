@@ -9,7 +9,7 @@ from inspector.seen import FAULT, Diagnosis, Done
 from inspector.stores import Stores
 from shared import keys
 from shared.messages import Claim
-from shared.nodes import RedisError
+from shared.node import RedisError
 from shared.streams import LIBRARY_VERSION, Streams
 
 
