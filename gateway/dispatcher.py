@@ -9,7 +9,7 @@ import contextlib
 import secrets
 import signal
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from itertools import islice
 from uuid import UUID
@@ -22,7 +22,7 @@ from gateway.refusals import refusals
 from shared import keys
 from shared.commands import Command, Reply
 from shared.database import DatabaseError
-from shared.errors import Pending, Refused, ServiceError, Unavailable
+from shared.errors import Pending, Refused, ServiceError, Unavailable, WalletQueueFull
 from shared.messages import START
 from shared.settings import GatewaySettings
 from shared.streams import Full, RedisError, Streams, Submission
@@ -47,12 +47,13 @@ class Dispatcher:
         self._settings = settings
         self._streams = streams
         self._find = find
-        self.reply_key = keys.reply_stream(secrets.token_hex(6))
+        self.reply_key = _new_reply_key()
         self._held: dict[UUID, Held] = {}
         self._outbox: deque[Held] = deque()
         self._outbox_filled = asyncio.Event()
         self._look_now = asyncio.Event()
         self._redis_away = False
+        self._waiting: Counter[UUID] = Counter()  # by wallet
         self._deadlines = Deadlines(self._stop_waiting)
 
     @contextlib.asynccontextmanager
@@ -90,9 +91,13 @@ class Dispatcher:
     def begin(self, command: Command, wait_seconds: float, tell: Tell) -> None:
         """Submit a command and return; `tell` hears later what `submit` would return or raise.
 
-        Raises Unavailable when this gateway holds as many commands as it may.
+        Raises Unavailable when this gateway holds as many commands as it may, and WalletQueueFull when as many requests
+        wait for this wallet as may: one wallet must not take the room of all.
         """
         now = asyncio.get_running_loop().time()
+        if self._waiting[command.wallet_id] >= self._settings.wallet_requests_max:
+            refusals.note("wallet_requests_max", command)
+            raise WalletQueueFull(f"Too many requests wait for wallet {command.wallet_id}.")
         held = self._held.get(command.id)
         if held is None:
             if len(self._held) >= self._settings.held_commands_max:
@@ -100,7 +105,8 @@ class Dispatcher:
                 raise Unavailable("Too many operations are under way in this gateway.")
             held = self._held[command.id] = Held(command, now)
             self._enqueue(held)
-        waiter = Waiter(held, tell, self._deadlines.at(now + wait_seconds))
+        waiter = Waiter(held, tell, self._deadlines.at(now + wait_seconds), self._waiting)
+        self._waiting[command.wallet_id] += 1
         waiter.deadlines.add(waiter)
         held.waiters.add(waiter)
 
@@ -237,6 +243,9 @@ class Dispatcher:
                 # From the start again: a Redis that came back empty may give out lower ids. What is read twice finds
                 # nobody waiting.
                 after, broken = START, True
+                if self._settings.redis_cluster:
+                    # Most likely on another node. What is sent to the old key meanwhile is found in the books.
+                    self.reply_key = _new_reply_key()
                 self._lost_redis("read replies")
                 self._outbox_filled.set()  # the flush finds out when it is back
                 await asyncio.sleep(RETRY_SECONDS)
@@ -300,6 +309,10 @@ class Dispatcher:
         lost = [str(held.command.id) for held in self._held.values() if held.message_id is None]
         if lost:
             log.error("ended with commands that Redis may not have", operations=lost[:100], count=len(lost))
+
+
+def _new_reply_key() -> str:
+    return keys.reply_stream(secrets.token_hex(6))
 
 
 async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:

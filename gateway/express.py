@@ -24,12 +24,14 @@ from gateway.access import Access, Scope
 from gateway.books import Books
 from gateway.dispatcher import Dispatcher
 from gateway.handlers import ANYBODY
-from gateway.middleware import Room, new_request_id
+from gateway.middleware import new_request_id
 from gateway.operations import Asked, Desk
 from gateway.responses import HEADERS, JSON, Answer, write_json
+from gateway.room import Room
 from shared.commands import Reply
 from shared.errors import Pending, ServiceError
 from shared.ids import read_id
+from shared.streams import Streams
 
 WALLET_ROUTE = "GET /api/v1/wallets/{wallet_id}"
 OPERATION_ROUTE = "POST /api/v1/wallets/{wallet_id}/operation"
@@ -44,15 +46,23 @@ class Express:
     """The express lane of one gateway process. `access` is None where nobody has to say who they are."""
 
     def __init__(
-        self, desk: Desk, dispatcher: Dispatcher, books: Books, access: Access | None, room: Room, body_bytes_max: int
+        self,
+        desk: Desk,
+        dispatcher: Dispatcher,
+        books: Books,
+        streams: Streams,
+        access: Access | None,
+        room: Room,
+        body_bytes_max: int,
     ) -> None:
         self.desk = desk
         self.dispatcher = dispatcher
         self.books = books
+        self.streams = streams
         self.room = room
         self._access = access
         self._body_bytes_max = body_bytes_max
-        self._looks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self, message: RawRequestMessage, payload: StreamReader, write: Write) -> bool:
         """Serve a request if it is of a usual kind, and call `write` once, now or later, with the whole answer.
@@ -86,13 +96,14 @@ class Express:
         if is_operation:
             _Passage(self, OPERATION_ROUTE, message, write).operate(path[1], payload, caller)
         else:
-            self._start(_Passage(self, WALLET_ROUTE, message, write).look(path[1]))
+            self.start(_Passage(self, WALLET_ROUTE, message, write).look(path[1]))
         return True
 
-    def _start(self, look: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(look)
-        self._looks.add(task)
-        task.add_done_callback(self._looks.discard)
+    def start(self, rest: Coroutine[None, None, None]) -> None:
+        """Go on with a request that has to wait for a store."""
+        task = asyncio.create_task(rest)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
 
 class _Passage:
@@ -108,7 +119,7 @@ class _Passage:
         self._write = write
         self._request_id = requests.request_id(message) or new_request_id(message)
         self._asked: Asked | None = None
-        lane.room.under_way += 1
+        lane.room.enter()
 
     def operate(self, wallet_id: str, payload: StreamReader, caller: str) -> None:
         """Submit an operation; its outcome is answered when it comes."""
@@ -136,8 +147,21 @@ class _Passage:
 
     def _end(self, outcome: Reply | ServiceError) -> None:
         """Answer with what became of the operation."""
+        if self._asked is not None and isinstance(outcome, Pending):
+            self._lane.start(self._pend(self._asked, outcome))
+            return
         try:
             answer = self._answer_of(outcome)
+        except Exception:
+            log.exception("defect", request_id=self._request_id, path=self._message.path)
+            answer = problems.answer_of_defect(self._message.path)
+        self._answer(answer)
+
+    async def _pend(self, asked: Asked, pending: Pending) -> None:
+        try:
+            answer = await operations.answer_of_pending(asked, pending, self._lane.streams)
+        except ServiceError as error:
+            answer = problems.answer_of(error, self._message.path)
         except Exception:
             log.exception("defect", request_id=self._request_id, path=self._message.path)
             answer = problems.answer_of_defect(self._message.path)
@@ -147,15 +171,13 @@ class _Passage:
         try:
             if self._asked is not None and isinstance(outcome, Reply):
                 return operations.answer_of_reply(self._asked, outcome)
-            if self._asked is not None and isinstance(outcome, Pending):
-                return operations.answer_of_pending(self._asked, outcome)
         except ServiceError as error:
             outcome = error
         assert isinstance(outcome, ServiceError)  # noqa: S101 there is no reply before something was asked
         return problems.answer_of(outcome, self._message.path)
 
     def _answer(self, answer: Answer) -> None:
-        self._lane.room.under_way -= 1
+        self._lane.room.leave()
         _observer_of(self._route, answer.status).observe(time.perf_counter() - self._began)
         self._write(_written(answer, self._request_id))
 

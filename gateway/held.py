@@ -1,10 +1,12 @@
 """A command that is not decided yet, who waits for it, and why it may be refused after all."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from math import ceil
+from uuid import UUID
 
 from shared.commands import Command, Reply
 from shared.errors import Refused, ServiceError, Unavailable, WalletQueueFull
@@ -33,6 +35,7 @@ class Waiter:
     held: "Held"
     tell: Tell
     deadlines: "set[Waiter]"  # those that share this one's tick
+    waiting: Counter[UUID]  # how many wait, by wallet
     is_told: bool = False
 
     def answer(self, outcome: Reply | ServiceError) -> None:
@@ -40,6 +43,10 @@ class Waiter:
         if not self.is_told:
             self.is_told = True
             self.deadlines.discard(self)
+            wallet_id = self.held.command.wallet_id
+            self.waiting[wallet_id] -= 1
+            if not self.waiting[wallet_id]:
+                del self.waiting[wallet_id]
             self.tell(outcome)
 
 

@@ -42,7 +42,7 @@ _NOT_RUN = (
     redis.exceptions.ClusterDownError,
     redis.exceptions.MasterDownError,
 )
-_NOT_RUN_WORDS = ("BUSY", "MISCONF", "NOREPLICAS")
+_NOT_RUN_WORDS = ("BUSY", "MISCONF", "NOREPLICAS", "CLUSTERDOWN", "MASTERDOWN")
 
 
 def was_not_run(answer: Exception) -> bool:

@@ -52,6 +52,11 @@ class Nodes:
         if len(errors) == len(await self._primaries()):
             raise errors[0]
 
+    async def silent(self) -> list[str]:
+        """Return what does not answer: `redis`, or of a Cluster which nodes."""
+        away = [name for name, [answer] in (await self.each(("PING",))).items() if isinstance(answer, Exception)]
+        return [f"redis {name}" for name in away] if self.is_cluster else ["redis" for _ in away]
+
     async def one(self, key: str, *command: Any) -> Any:
         """Run one command where `key` lives; raises RedisError."""
         [answer] = await self.many([(key, command)])

@@ -74,6 +74,9 @@ class GatewaySettings(Settings):
     requests_max: Positive = Field(
         4_000, description="requests under way in one process, somewhat below a second of work; beyond: 503 at once"
     )
+    wallet_requests_max: Positive = Field(
+        1_000, description="requests that wait for one wallet in one process; beyond: 429, so that others find room"
+    )
     postgres_pool_max: Positive = Field(8, description="connections for reads and wallet creation, per process")
     drain_seconds: Seconds = Field(15.0, description="how long SIGTERM waits for requests under way")
 

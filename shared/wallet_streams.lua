@@ -28,6 +28,7 @@ local function id_source(now_ms, last_id)
   function source.rise_above(id)
     local id_ms, id_n = string.match(id, '^(%d+)-(%d+)$')
     id_ms, id_n = tonumber(id_ms), tonumber(id_n)
+    if id_ms >= 2 ^ 53 or id_n >= 2 ^ 53 then return end -- made by hand, far from any clock: Lua cannot count on
     if id_ms > ms or (id_ms == ms and id_n > n) then
       ms, n = id_ms, id_n
     end
@@ -56,13 +57,21 @@ local function append(ids, stream, ...)
       if info[i] == 'last-generated-id' then ids.rise_above(info[i + 1]) end
     end
     id = ids.next()
-    redis.call('XADD', stream, id, ...)
+    if is_error(redis.pcall('XADD', stream, id, ...)) then return nil end
   end
   return id
 end
 
 local function age_ms(ids, entry)
   return entry and math.max(0, ids.now_ms - tonumber(string.match(entry[1], '^(%d+)'))) or 0
+end
+
+-- The oldest message of the wallet whose turn is next, found by the key of another wallet's stream.
+local function first_of_next(ready, stream)
+  local next_ready = redis.call('XRANGE', ready, '-', '+', 'COUNT', 1)[1]
+  if not next_ready then return nil end
+  local messages = redis.pcall('XRANGE', string.match(stream, '^.*:') .. next_ready[2][2], '-', '+', 'COUNT', 1)
+  return not is_error(messages) and messages[1] or next_ready
 end
 
 local function lower_depth(meta, count)
@@ -75,8 +84,9 @@ end
 -- KEYS  per partition: ready, meta, then one wallet stream per command
 -- ARGV  wallet_queue_max, partition_queue_max, then per partition: number of commands, then 8 per command: wallet, id,
 --       type, amount, reply_to, submitted_at, request_id, token
--- Returns one string per command: its message id, or why nothing was appended: 'not_a_stream', or 'wallet_full' or
--- 'partition_full' and for how many ms the oldest has waited, of the wallet or of the wallet whose turn is next.
+-- Returns one string per command: its message id, or why nothing was appended: 'not_a_stream' (nor one that can be), or
+-- 'wallet_full' or 'partition_full' and for how many ms the oldest has waited, of the wallet or of the one whose turn is
+-- next.
 local function submit(keys, args)
   local wallet_max, partition_max = tonumber(args[1]), tonumber(args[2])
   local now_ms, results, k, a = server_ms(), {}, 1, 3
@@ -96,12 +106,15 @@ local function submit(keys, args)
         local head = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
         results[#results + 1] = 'wallet_full ' .. age_ms(ids, head)
       elseif depth + accepted >= partition_max then
-        results[#results + 1] = 'partition_full ' .. age_ms(ids, redis.call('XRANGE', ready, '-', '+', 'COUNT', 1)[1])
+        results[#results + 1] = 'partition_full ' .. age_ms(ids, first_of_next(ready, stream))
       else
-        results[#results + 1] = append(ids, stream, 'id', args[a + 1], 'type', args[a + 2], 'amount', args[a + 3],
+        local id = append(ids, stream, 'id', args[a + 1], 'type', args[a + 2], 'amount', args[a + 3],
           'reply_to', args[a + 4], 'submitted_at', args[a + 5], 'request_id', args[a + 6], 'token', args[a + 7])
-        if waiting == 0 then append(ids, ready, 'wallet', args[a]) end
-        accepted = accepted + 1
+        results[#results + 1] = id or 'not_a_stream'
+        if id then
+          if waiting == 0 then append(ids, ready, 'wallet', args[a]) end
+          accepted = accepted + 1
+        end
       end
       k, a = k + 1, a + 8
     end
@@ -128,16 +141,15 @@ local function finish(keys, args)
       local stream = keys[k]
       local trimmed = redis.pcall('XTRIM', stream, 'MINID', '=', args[a + 2])
       local was_ready = redis.call('XDEL', ready, args[a + 1])
-      if not is_error(trimmed) then
-        removed_here = removed_here + trimmed
-        if redis.call('XLEN', stream) == 0 then
-          redis.call('DEL', stream)
-        elseif was_ready == 1 then
-          -- Only who removed the ready message adds the next one: a second finish adds none.
-          now_ms = now_ms or server_ms()
-          ids = ids or id_source(now_ms, redis.call('HGET', meta, 'last_id'))
-          append(ids, ready, 'wallet', args[a])
-        end
+      if not is_error(trimmed) then removed_here = removed_here + trimmed end
+      local left = redis.pcall('XLEN', stream) -- an error: made by hand, and left alone
+      if left == 0 then
+        redis.call('DEL', stream)
+      elseif not is_error(left) and was_ready == 1 then
+        -- Only who removed the ready message adds the next one: a second finish adds none.
+        now_ms = now_ms or server_ms()
+        ids = ids or id_source(now_ms, redis.call('HGET', meta, 'last_id'))
+        append(ids, ready, 'wallet', args[a])
       end
       k, a = k + 1, a + 3
     end

@@ -19,6 +19,10 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         arguments = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
+        arguments += (
+            "--cluster-require-full-coverage",
+            "no",
+        )  # a node that is away is no reason for the others to stop
         self.nodes = [Redis(folder / f"node-{number}", arguments=arguments) for number in range(NODES)]
 
     @property

@@ -586,6 +586,51 @@ async def test_redis_killed_while_a_command_is_on_its_way__later_ones_do_not_ove
     assert reply.operation.status is Status.APPLIED, "the withdrawal overtook the deposit that covers it"
 
 
+async def test_reply_that_cannot_be_read__is_passed_over_and_the_outcome_found_in_the_books(
+    desk: Desk, books: BooksAsTheyStand, working: Working
+) -> None:
+    command = deposit(await books.create_wallet())
+    waiting = desk.start(command)
+    await desk.queued(command)
+    for outcomes in ("[{}]", "no JSON", '[{"id": 1}]'):
+        await desk.redis.xadd(desk.dispatcher.reply_key, {"outcomes": outcomes})
+    await desk.redis.xadd(desk.dispatcher.reply_key, {"other": "field"})
+
+    async with working():
+        assert (await waiting).operation.status is Status.APPLIED
+        assert (await desk.submit(deposit(command.wallet_id))).operation.seq == 2
+
+
+async def test_requests_for_one_wallet__have_a_limit_of_their_own_and_others_find_room(
+    stores: dict[str, Any], books: BooksAsTheyStand, working: Working
+) -> None:
+    hot, other = await books.create_wallet(), await books.create_wallet()
+    async with _open_desk(stores, wallet_requests_max=3) as desk:
+        waiting = [desk.start(deposit(hot)) for _ in range(3)]
+        await asyncio.sleep(0)
+        with pytest.raises(WalletQueueFull):
+            await desk.submit(deposit(hot))
+        elsewhere = desk.start(deposit(other))
+        async with working():
+            replies = await asyncio.gather(*waiting, elsewhere)
+            assert (await desk.submit(deposit(hot))).operation.seq == 4
+
+    assert {reply.operation.status for reply in replies} == {Status.APPLIED}
+    assert not desk.dispatcher._waiting
+
+
+async def test_many_retries_of_a_pending_command__are_forgotten_once_they_were_told(
+    desk: Desk, books: BooksAsTheyStand
+) -> None:
+    command = deposit(await books.create_wallet())
+    for _ in range(50):
+        told = await asyncio.gather(*(desk.start(command, 0) for _ in range(20)), return_exceptions=True)
+        assert all(isinstance(outcome, Pending) for outcome in told)
+
+    assert not desk.dispatcher._held[command.id].waiters
+    assert not desk.dispatcher._waiting
+
+
 async def test_wallet_that_does_not_exist__is_an_outcome(desk: Desk, working: Working) -> None:
     async with working():
         reply = await desk.submit(deposit(uuid4()))

@@ -15,10 +15,11 @@ from gateway.access import Access, ApiKey, Scope, make_token
 from gateway.books import Books
 from gateway.dispatcher import Dispatcher
 from gateway.express import Express
-from gateway.middleware import Room
 from gateway.operations import Desk
+from gateway.room import Room
 from shared.commands import Command, Reply, Wallet
 from shared.errors import Pending, ServiceError, WalletQueueFull
+from shared.streams import Streams
 from tests.commands import EPOCH, empty_wallet
 from tests.waiting import until
 from worker.ledger import decide
@@ -65,10 +66,10 @@ class Lane:
     def __init__(self, access: Access | None = None, requests_max: int = 10) -> None:
         self.counter, self.room = Counter(), Room(requests_max)
         self.written: list[bytes] = []
-        desk = Desk("{gw-a}:replies", 10.0)
+        desk = Desk(lambda: "{gw-a}:replies", 10.0)
         dispatcher = cast(Dispatcher, self.counter)
         books = cast(Books, self.counter)
-        self._express = Express(desk, dispatcher, books, access, self.room, 1_000)
+        self._express = Express(desk, dispatcher, books, cast(Streams, self.counter), access, self.room, 1_000)
 
     def take(self, text: bytes) -> bool:
         message, payload = parsed(text)
@@ -76,6 +77,9 @@ class Lane:
         if not taken:
             assert payload.total_bytes == 0 or payload.read_nowait(), "it was read"
         return taken
+
+    async def is_answered(self) -> bool:
+        return bool(self.written)
 
     def answer(self) -> tuple[int, dict[str, str], Any]:
         """Return the status, the headers and the body of the one answer that was written."""
@@ -163,6 +167,7 @@ async def test_outcomes__are_answered_once_each() -> None:
 
         tell(outcome_of(command))
 
+        await until(lane.is_answered)
         told, headers, body = lane.answer()
         assert told == status
         assert headers["X-Request-ID"] == "mine"
@@ -193,10 +198,7 @@ async def test_look_at_a_wallet__is_answered_with_it_or_with_a_problem(wallet: W
         lane.counter.wallets[WALLET] = wallet
     assert lane.take(request(f"/api/v1/wallets/{WALLET}", "X-Request-ID: mine", method="GET", body=b""))
 
-    async def is_answered() -> bool:
-        return bool(lane.written)
-
-    await until(is_answered)
+    await until(lane.is_answered)
     told, headers, body = lane.answer()
     assert (told, headers["X-Request-ID"]) == (status, "mine")
     assert body["balance" if wallet else "code"] == ("0.00" if wallet else "wallet_not_found")

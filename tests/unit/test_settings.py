@@ -37,6 +37,7 @@ WRONG = [
     (GatewaySettings, "PARTITION_QUEUE_MAX", ("0",)),
     (GatewaySettings, "HELD_COMMANDS_MAX", ("0",)),
     (GatewaySettings, "FLUSH_COMMANDS_MAX", ("-5",)),
+    (GatewaySettings, "WALLET_REQUESTS_MAX", ("0",)),
     (GatewaySettings, "BODY_BYTES_MAX", ("0",)),
     (GatewaySettings, "HEADER_SECONDS", ("0", "-1")),
     (GatewaySettings, "BODY_SECONDS", ("0", "never")),
