@@ -112,10 +112,11 @@ async def test_refused_connection__is_read_again_as_soon_as_there_is_room(alone:
     waiting = [asyncio.create_task(alone.deposit(wallet_id, 1)) for _ in range(REQUESTS_MAX + 5)]
     patient = Client(own_service.url, connections_max=1)
 
-    async def is_refused() -> bool:
-        return (await patient.get(f"/api/v1/wallets/{wallet_id}")).status == 503
+    async def is_full() -> bool:
+        return sum(task.done() for task in waiting) == 5
 
-    await until(is_refused)
+    await until(is_full)
+    assert (await patient.get(f"/api/v1/wallets/{wallet_id}")).status == 503
     own_service.start_worker()
     await asyncio.gather(*waiting)
     began = time.monotonic()
