@@ -1,10 +1,11 @@
 """How many requests are under way in this process, and how many may be; and the rest of those that were refused.
 
-Guarantees that a refused connection is read again as soon as there is room, and after a second at the latest.
+Guarantees that a refused connection is read again once there is room to spare, and when its rest is over at the latest.
 """
 
 import asyncio
 import contextlib
+from itertools import islice
 
 
 class Room:
@@ -25,16 +26,20 @@ class Room:
         self.under_way += 1
 
     def leave(self) -> None:
-        """Count one less, and let whoever has rested longest ask again."""
+        """Count one less; with half of the room free, let those who have rested longest ask again.
+
+        Not with any room: while more ask than it holds, whoever is let go is refused again, and all time goes there.
+        """
         self.under_way -= 1
         if self._resting:
-            longest = next(iter(self._resting))
-            del self._resting[longest]
-            if not longest.done():
-                longest.set_result(None)
+            spare = self.requests_max // 2 - self.under_way
+            for longest in list(islice(self._resting, max(0, spare))):
+                del self._resting[longest]
+                if not longest.done():
+                    longest.set_result(None)
 
     async def rest(self, seconds: float) -> None:
-        """Wait until there may be room, but no longer than this."""
+        """Wait until there is room to spare, but no longer than this."""
         freed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._resting[freed] = None
         try:

@@ -107,7 +107,9 @@ async def test_client_that_asks_again_at_once__is_not_read_before_its_retry_afte
     await impatient.close()
 
 
-async def test_refused_connection__is_read_again_as_soon_as_there_is_room(alone: Client, own_service: Service) -> None:
+async def test_refused_connection__is_read_again_once_there_is_room_to_spare(
+    alone: Client, own_service: Service
+) -> None:
     wallet_id = await alone.create_wallet()
     waiting = [asyncio.create_task(alone.deposit(wallet_id, 1)) for _ in range(REQUESTS_MAX + 5)]
     patient = Client(own_service.url, connections_max=1)
