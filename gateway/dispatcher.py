@@ -24,6 +24,7 @@ from shared.commands import Command, Reply
 from shared.database import DatabaseError
 from shared.errors import Pending, Refused, ServiceError, Unavailable
 from shared.messages import START
+from shared.process import seconds_since_stop
 from shared.settings import GatewaySettings
 from shared.streams import Full, RedisError, Streams, Submission
 
@@ -34,6 +35,7 @@ ANSWER_AT_ONCE = 16
 LOOK_EVERY_SECONDS = 1.0  # one look per second for all old waiters together
 LOOK_AFTER_SECONDS = 1.0  # a reply that takes longer may have been lost
 LOOK_MAX = 5_000  # commands in one look, oldest first
+LOST_IN_A_LINE = 100  # ids in one line of the log: what collects logs cuts longer ones
 
 Find = Callable[[Sequence[UUID]], Awaitable[Sequence[Reply]]]
 
@@ -281,15 +283,19 @@ class Dispatcher:
             self._submit_again(lost)
 
     async def _make_safe(self) -> None:
-        """Before the end, wait until Redis has every command that was accepted: whoever got a 202 relies on it."""
+        """Before the end, wait until Redis has every command that was accepted: whoever got a 202 relies on it.
+
+        One deadline, counted from SIGTERM, holds for the open requests and for this.
+        """
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.drain_seconds):
+            async with asyncio.timeout(self._settings.drain_seconds - seconds_since_stop()):
                 while any(held.message_id is None for held in self._held.values()):
                     self._look_now.set()
                     await asyncio.sleep(RETRY_SECONDS)
         lost = [str(held.command.id) for held in self._held.values() if held.message_id is None]
-        if lost:
-            log.error("ended with commands that Redis may not have", operations=lost[:100], count=len(lost))
+        for start in range(0, len(lost), LOST_IN_A_LINE):
+            some = lost[start : start + LOST_IN_A_LINE]
+            log.error("ended with commands that Redis may not have", operations=some, count=len(lost))
 
 
 async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -75,7 +75,18 @@ class GatewaySettings(Settings):
         4_000, description="requests under way in one process, somewhat below a second of work; beyond: 503 at once"
     )
     postgres_pool_max: Positive = Field(8, description="connections for reads and wallet creation, per process")
-    drain_seconds: Seconds = Field(15.0, description="how long SIGTERM waits for requests under way")
+    drain_seconds: Seconds = Field(
+        15.0,
+        validate_default=True,
+        description="how long SIGTERM waits for requests under way, and for Redis to take what was accepted",
+    )
+
+    @field_validator("drain_seconds")
+    @classmethod
+    def _let_requests_end(cls, seconds: float, others: ValidationInfo) -> float:
+        if seconds < others.data.get("wait_seconds", 0):
+            raise ValueError("must not be less than WAIT_SECONDS: requests under way at SIGTERM would be cut off")
+        return seconds
 
 
 class WorkerSettings(Settings):

@@ -88,6 +88,14 @@ def test_cluster__needs_a_plain_redis_for_the_schedule_and_says_so(monkeypatch: 
     assert WorkerSettings.load().redis_cluster
 
 
+@pytest.mark.parametrize(("name", "value"), [("WAIT_SECONDS", "15.5"), ("DRAIN_SECONDS", "9.5")])
+def test_stop_that_would_cut_requests_off__is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(Misconfigured, match=r"^Settings are wrong: DRAIN_SECONDS: .*not be less than WAIT_SECONDS"):
+        GatewaySettings.load()
+
+
 def test_every_setting_that_can_be_wrong__is_tried_here() -> None:
     tried = {name for _, name, _ in WRONG}
     free = {"POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB", "POSTGRES_HOST", "REDIS_URL", "HOST"}
