@@ -13,6 +13,7 @@ from devstack.redis import Redis
 
 _REACH_TIMEOUT_S = 3.0
 _POSTGRES_NAMES = ("POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB")
+_REDIS_NAMES = ("REDIS_URL", "REDIS_CLUSTER")
 
 
 class Stores:
@@ -48,7 +49,7 @@ class Stores:
         if url := self._named.get("REDIS_URL"):
             at = urlsplit(url)
             _reach("Redis", at.hostname or "", str(at.port or 6379), "REDIS_URL")
-            self.settings["REDIS_URL"] = url
+            self.settings |= {name: self._named[name] for name in _REDIS_NAMES if name in self._named}
         else:
             self._start_redis()
 
@@ -67,7 +68,7 @@ class Stores:
             self._redis = redis
             redis.start()
             step.remark = f"{redis.flavour.capitalize()} {redis.version} at {redis.host}:{redis.port}"
-        self.settings["REDIS_URL"] = redis.url
+        self.settings |= {"REDIS_URL": redis.url, "REDIS_CLUSTER": "false"}
 
     def stop(self) -> None:
         """Stop what was started here, the carrier before the source of truth."""

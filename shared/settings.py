@@ -9,7 +9,7 @@ import socket
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from shared.errors import Misconfigured
 
@@ -20,7 +20,7 @@ Seconds = Annotated[float, Field(gt=0)]
 class Settings(BaseSettings):
     """What every process of the service needs."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(extra="ignore", frozen=True)
 
     postgres_user: str = "postgres"
     postgres_password: SecretStr = SecretStr("")
@@ -41,6 +41,20 @@ class Settings(BaseSettings):
     )
     otel_exporter_otlp_endpoint: str = Field("", description="where traces go, by OTLP over HTTP; empty: none are made")
     otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = Field(1.0, description="the share that is traced")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the environment before `.env`, or the file that ENV_FILE names; none when that is empty."""
+        del dotenv_settings, file_secret_settings
+        file = os.environ.get("ENV_FILE", ".env")
+        return init_settings, env_settings, DotEnvSettingsSource(settings_cls, env_file=file or None)
 
     @classmethod
     def load(cls) -> Self:

@@ -1,18 +1,24 @@
 """A wrong setting stops the process with a sentence that names it, and a secret is never shown."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from devstack.process import PROJECT_DIR
 from shared.errors import Misconfigured
 from shared.settings import GatewaySettings, MaintenanceSettings, Settings, WorkerSettings
 
+AS_TESTS_RUN = dict(os.environ)
 SECRET = "correct-horse-battery-staple"
 
 
 @pytest.fixture(autouse=True)
 def _no_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Keep this machine's environment and `.env` out."""
+    monkeypatch.delenv("ENV_FILE")
     for model in (Settings, GatewaySettings, MaintenanceSettings):
         for name in model.model_fields:
             monkeypatch.delenv(name.upper(), raising=False)
@@ -146,6 +152,27 @@ def test_environment__goes_before_the_file(monkeypatch: pytest.MonkeyPatch, tmp_
     settings = Settings.load()
 
     assert (settings.postgres_db, settings.postgres_user) == ("from_environment", "from_file")
+
+
+def test_file__is_another_or_none_when_that_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("POSTGRES_DB=usual\n")
+    (tmp_path / "other").write_text("POSTGRES_DB=other\n")
+
+    monkeypatch.setenv("ENV_FILE", "other")
+    assert Settings.load().postgres_db == "other"
+    monkeypatch.setenv("ENV_FILE", "")
+    assert Settings.load().postgres_db == "postgres"
+
+
+def test_tests_and_their_processes__read_no_file_of_whoever_runs_them(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("POSTGRES_DB=somebodys_own\n")
+    environment = {**AS_TESTS_RUN, "PYTHONPATH": str(PROJECT_DIR)}
+    script = "from shared.settings import Settings; print(Settings.load().postgres_db)"
+
+    for file, seen in ((environment["ENV_FILE"], "postgres"), (".env", "somebodys_own")):
+        command = [sys.executable, "-c", script]
+        said = subprocess.check_output(command, cwd=tmp_path, env={**environment, "ENV_FILE": file}, text=True)
+        assert said == f"{seen}\n"
 
 
 def test_settings__do_not_change_while_a_process_runs() -> None:
