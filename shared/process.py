@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
+import structlog
 import uvloop
 
 from shared.database import DatabaseLost, connect, wait_until_up
@@ -25,6 +26,8 @@ from shared.streams import RedisError, Streams
 COLLECTOR_THRESHOLDS = (20_000, 50, 100)
 CANCEL_SECONDS = 0.1  # between two attempts to cancel
 CLOSE_SECONDS_MAX = 1.0  # to take leave of a Postgres that may not answer any more
+
+log = structlog.get_logger(__name__)
 
 Result = TypeVar("Result")
 
@@ -110,6 +113,13 @@ async def unless_stopped(stop: asyncio.Event, start: Coroutine[Any, Any, Result]
             for task in waiting:
                 task.cancel()
             await asyncio.wait(waiting, timeout=CANCEL_SECONDS)
+
+
+def end_process_when_broken(task: asyncio.Task[None]) -> None:
+    """End the process, in order, when a loop of it ends by itself: a defect that must not go unseen."""
+    if not task.cancelled() and (error := task.exception()):
+        log.critical("a loop of this process is broken", loop=task.get_name(), error=repr(error), exc_info=error)
+        signal.raise_signal(signal.SIGTERM)
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:

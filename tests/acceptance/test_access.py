@@ -7,12 +7,16 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psutil
 import pytest
 
 from devstack.process import PROJECT_DIR
+from shared.database import connect
 from tests.service import Client, Service
+from tests.waiting import until
 
 REVOCATION_SECONDS_MAX = 10.0
 Keys = Callable[..., Any]
@@ -21,18 +25,9 @@ Keys = Callable[..., Any]
 @pytest.fixture
 def keys(own_service: Service) -> Keys:
     """Run `python -m gateway keys …` on the service's database; returns what it prints with --json."""
-    settings = own_service.settings
-    environment = {
-        **os.environ,
-        "POSTGRES_HOST": settings.postgres_host,
-        "POSTGRES_PORT": str(settings.postgres_port),
-        "POSTGRES_USER": settings.postgres_user,
-        "POSTGRES_DB": settings.postgres_db,
-    }
 
     def run(*arguments: str) -> Any:
-        command = [sys.executable, "-m", "gateway", "keys", *arguments, "--json"]
-        done = subprocess.run(command, env=environment, cwd=PROJECT_DIR, capture_output=True, text=True, check=False)
+        done = own_service.keys(*arguments, "--json")
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout) if done.stdout else None
 
@@ -123,6 +118,35 @@ async def test_revoked_key__is_refused_by_every_gateway_within_seconds(
         await client.close()
 
 
+async def test_expired_key__is_refused_like_one_that_never_was(
+    guarded: Client, own_service: Service, keys: Keys
+) -> None:
+    key = keys("create", "--name", "a shop", "--scope", "admin", "--expires-days", "1")
+    left = datetime.fromisoformat(key["expires_at"]) - datetime.now(UTC)
+    assert timedelta(hours=23) < left <= timedelta(days=1)
+    assert (await guarded.request("POST", "/api/v1/wallets", **bearer(key))).status == 201
+    connection = await connect(own_service.settings, "test")
+    await connection.execute("UPDATE api_keys SET expires_at = now()")
+    await connection.close()
+
+    async def is_refused() -> bool:
+        answer = await guarded.request("POST", "/api/v1/wallets", **bearer(key))
+        return (answer.status, answer.body.get("code")) == (401, "unauthenticated")
+
+    await until(is_refused, REVOCATION_SECONDS_MAX)
+    assert "expired" in own_service.keys("list").stdout
+
+
+async def test_days_that_make_no_sense__make_no_key(own_service: Service, keys: Keys) -> None:
+    for days in ("0", "-1", "3651", "1.5"):
+        refused = own_service.keys("create", "--name", "a shop", "--scope", "admin", f"--expires-days={days}")
+        assert refused.returncode == 2
+        assert refused.stderr.splitlines()[-1].endswith(f"{days} is not a whole number from 1 to 3650")
+        assert refused.stdout == ""
+
+    assert keys("list") == []
+
+
 async def test_idempotency_keys__are_separate_per_api_key(guarded: Client, keys: Keys) -> None:
     one, two = (bearer(make(keys, "admin")) for _ in range(2))
     wallet_id = (await guarded.request("POST", "/api/v1/wallets", **one)).body["id"]
@@ -157,3 +181,16 @@ def test_open_door_on_a_public_address__is_refused(host: str) -> None:
     assert done.returncode == 1
     assert "AUTH=off" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+async def test_open_door_said_twice__lets_anybody_in_from_anywhere(own_service: Service) -> None:
+    gateway = own_service.start_gateway(AUTH="off", HOST="0.0.0.0", AUTH_OFF_IN_PUBLIC="true")
+    own_service.start_worker()
+    await own_service.wait_ready()
+    listened = {c.laddr.ip for c in psutil.Process(gateway.pid).net_connections("tcp") if c.status == "LISTEN"}
+    client = Client(own_service.url)
+
+    assert listened == {"0.0.0.0"}
+    wallet_id = await client.create_wallet()
+    assert (await client.deposit(wallet_id, 1)).status == 200
+    await client.close()
