@@ -47,8 +47,7 @@ class Stores:
         else:
             self._start_postgres()
         if url := self._named.get("REDIS_URL"):
-            at = urlsplit(url)
-            _reach("Redis", at.hostname or "", str(at.port or 6379), "REDIS_URL")
+            _reach("Redis", *_place_of(url), "REDIS_URL")
             self.settings |= {name: self._named[name] for name in _REDIS_NAMES if name in self._named}
         else:
             self._start_redis()
@@ -75,6 +74,15 @@ class Stores:
         for store in (self._redis, self._postgres):
             if store is not None:
                 store.stop()
+
+
+def _place_of(url: str) -> tuple[str, str]:
+    """Read host and port; raises StackError, which does not show the URL: it may hold a password."""
+    try:
+        at = urlsplit(url)
+        return at.hostname or "", str(at.port or 6379)
+    except ValueError:
+        raise StackError("REDIS_URL is not an address such as redis://host:6379/0: correct or unset it") from None
 
 
 def _reach(what: str, host: str, port: str, variable: str) -> None:

@@ -42,10 +42,10 @@ class StoppedAtStart(Exception):
 async def open_streams(settings: Settings) -> AsyncIterator[Streams]:
     """Wait until Redis answers, load the function library, and close the connections at the end."""
     streams = Streams(settings)
-    url = settings.redis_url.get_secret_value()
-    address = url.rpartition("@")[2].removeprefix("redis://")  # without the password
     try:
-        await wait_until_up("Redis", address, settings.start_timeout_seconds, streams.load_library, RedisError)
+        await wait_until_up(
+            "Redis", settings.redis_address, settings.start_timeout_seconds, streams.load_library, RedisError
+        )
         yield streams
     finally:
         await streams.close()

@@ -7,11 +7,14 @@ that names the setting.
 import os
 import socket
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from shared.errors import Misconfigured
+
+REDIS_PORT = 6379  # where a URL names none
 
 Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -55,6 +58,20 @@ class Settings(BaseSettings):
         del dotenv_settings, file_secret_settings
         file = os.environ.get("ENV_FILE", ".env")
         return init_settings, env_settings, DotEnvSettingsSource(settings_cls, env_file=file or None)
+
+    @field_validator("redis_url", "maintenance_redis_url", check_fields=False)
+    @classmethod
+    def _name_a_redis(cls, url: SecretStr, others: ValidationInfo) -> SecretStr:
+        may_be_empty = others.field_name != "redis_url"
+        if not (_is_redis_url(url.get_secret_value()) or (may_be_empty and not url)):
+            raise ValueError("is not an address such as redis://host:6379/0 (a password in it is percent-encoded)")
+        return url
+
+    @property
+    def redis_address(self) -> str:
+        """Where Redis is, to be shown: wherever in the URL a secret may stand, it is not in here."""
+        at = urlsplit(self.redis_url.get_secret_value())
+        return at.path if at.scheme == "unix" else f"{at.hostname or 'localhost'}:{at.port or REDIS_PORT}"
 
     @classmethod
     def load(cls) -> Self:
@@ -143,6 +160,14 @@ class MaintenanceSettings(WorkerSettings):
         if others.data.get("redis_cluster") and not url.get_secret_value():
             raise ValueError("name a plain Redis here: REDIS_URL names a Cluster")
         return url
+
+
+def _is_redis_url(url: str) -> bool:
+    try:
+        at, port = urlsplit(url), urlsplit(url).port
+    except ValueError:  # the client would show the part that is no port, which may be a piece of the password
+        return False
+    return at.scheme == "unix" or (at.scheme in {"redis", "rediss"} and port != 0)
 
 
 def count_metrics_in(folder: str) -> None:

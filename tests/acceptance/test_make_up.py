@@ -247,6 +247,9 @@ def test_stores_of_ones_own__are_used_and_left_alone(folder: Path, tmp_path: Pat
         redis.stop()
         with MakeUp(folder, REDIS_URL=redis.url) as up:
             assert "REDIS_URL" in up.wait_for_failure()
+        with MakeUp(folder, POSTGRES_HOST="/run", REDIS_URL="redis://:s3/cret@127.0.0.1:6379/0") as up:
+            assert "REDIS_URL" in (line := up.wait_for_failure())
+            assert "s3" not in line
     finally:
         redis.stop()
         postgres.stop()

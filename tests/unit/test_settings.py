@@ -27,6 +27,11 @@ def _no_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 WRONG = [
     (Settings, "POSTGRES_PORT", ("0", "65536", "five", "", "1.5")),
+    (
+        Settings,
+        "REDIS_URL",
+        ("", "127.0.0.1", "http://redis:6379/0", f"redis://:{SECRET}/{SECRET}@redis:6379/0", "redis://[::1"),
+    ),
     (Settings, "REDIS_CLUSTER", ("some",)),
     (Settings, "PARTITION_COUNT", ("0", "-1", "4097", "many")),
     (Settings, "LOG_LEVEL", ("loud", "INFO", "")),
@@ -58,6 +63,7 @@ WRONG = [
     (WorkerSettings, "REPLY_TTL_SECONDS", ("0", "1.5")),
     (WorkerSettings, "REPLY_MESSAGES_MAX", ("0",)),
     (WorkerSettings, "DEAD_LETTERS_MAX", ("0",)),
+    (MaintenanceSettings, "MAINTENANCE_REDIS_URL", ("127.0.0.1:6380", "redis://redis:port/0")),
     (MaintenanceSettings, "RECONCILE_CHUNK_OPERATIONS", ("0",)),
     (MaintenanceSettings, "RECONCILE_PAUSE_SECONDS", ("0",)),
     (MaintenanceSettings, "RECONCILE_RUN_SECONDS", ("0",)),
@@ -104,8 +110,8 @@ def test_stop_that_would_cut_requests_off__is_refused(monkeypatch: pytest.Monkey
 
 def test_every_setting_that_can_be_wrong__is_tried_here() -> None:
     tried = {name for _, name, _ in WRONG}
-    free = {"POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB", "POSTGRES_HOST", "REDIS_URL", "HOST"}
-    free |= {"MAINTENANCE_REDIS_URL", "METRICS_HOST", "OTEL_EXPORTER_OTLP_ENDPOINT"}
+    free = {"POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB", "POSTGRES_HOST", "HOST"}
+    free |= {"METRICS_HOST", "OTEL_EXPORTER_OTLP_ENDPOINT"}
 
     settings = {name.upper() for model in (GatewaySettings, MaintenanceSettings) for name in model.model_fields}
     assert settings - free == tried
@@ -127,6 +133,25 @@ def test_secret__is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert SECRET not in repr(settings) + str(settings) + str(settings.model_dump()) + settings.model_dump_json()
     assert settings.postgres_password.get_secret_value() == SECRET
     assert SECRET in settings.redis_url.get_secret_value()
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        (f"redis://:{SECRET}@redis:6380/0", "redis:6380"),
+        (f"redis://user:{SECRET}@redis", "redis:6379"),
+        (f"rediss://redis/0?password={SECRET}&username=user", "redis:6379"),
+        (f"redis://[::1]:6380/{SECRET}#{SECRET}", "::1:6380"),
+        (f"redis:///0?password={SECRET}", "localhost:6379"),
+        (f"unix:///run/redis.sock?password={SECRET}", "/run/redis.sock"),
+    ],
+)
+def test_address_of_redis__has_no_part_in_which_a_secret_may_be(
+    monkeypatch: pytest.MonkeyPatch, url: str, address: str
+) -> None:
+    monkeypatch.setenv("REDIS_URL", url)
+
+    assert Settings.load().redis_address == address
 
 
 def test_secret__is_not_shown_when_another_value_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
