@@ -9,12 +9,18 @@ import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import psutil
 import pytest
 
 from devstack.process import PROJECT_DIR
+from gateway.routes import ROUTES
 from shared.database import connect
+from tests.acceptance.problems import assert_problem
+from tests.model.document import Document
+from tests.model.wire import Answer as Judged
+from tests.model.wire import Request
 from tests.service import Client, Service
 from tests.waiting import until
 
@@ -70,6 +76,29 @@ async def test_no_valid_key__401_and_how_to_ask(guarded: Client, keys: Keys) -> 
     assert (await guarded.request("POST", "/api/v1/wallets")).status == 401
     for path in ("/healthz", "/readyz", "/openapi.json", "/docs"):
         assert (await guarded.get(path)).status == 200
+
+
+async def test_every_guarded_route__refuses_in_the_words_of_the_document(guarded: Client, keys: Keys) -> None:
+    described = (await guarded.get("/openapi.json")).body
+    document = Document(described)
+    routes = [
+        (path, method.upper())
+        for path, operations in described["paths"].items()
+        for method, operation in operations.items()
+        if operation.get("security") == [{"apiKey": []}]
+    ]
+    lacking = {scope: bearer(make(keys, scope)) for scope in ("wallets:create", "wallets:read")}
+    somewhere = str(UUID(int=1))
+    assert len(routes) == len([route for route in ROUTES if route.scope]) == 5
+
+    for path, method in routes:
+        place = path.replace("{wallet_id}", somewhere).replace("{operation_id}", somewhere)
+        wrong = lacking["wallets:read" if method == "POST" else "wallets:create"]
+        for status, code, headers in ((401, "unauthenticated", {}), (403, "forbidden", wrong)):
+            answer = await guarded.request(method, place, {}, **headers)
+            assert_problem(answer, status, code, place)
+            seen = {name.lower(): value for name, value in answer.headers.items()}
+            document.check(Request(method, place, path), Judged(answer.status, seen, answer.body))
 
 
 async def test_each_scope__allows_its_own_requests_and_no_other(guarded: Client, keys: Keys) -> None:
