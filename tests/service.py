@@ -48,6 +48,12 @@ class Client:
     async def close(self) -> None:
         await self._http.close()
 
+    @property
+    def connections(self) -> int:
+        """How many connections this client has open, those included that rest."""
+        assert self._http.connector is not None
+        return sum(map(len, self._http.connector._conns.values()))
+
     async def request(
         self, method: str, path: str, body: Any = None, *, data: bytes | str | None = None, **headers: str
     ) -> Answer:
