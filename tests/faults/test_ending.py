@@ -1,5 +1,6 @@
 """A process that is told to end while a store is away: it ends by itself, in its time, and says what is lost."""
 
+import asyncio
 import json
 import signal
 import time
@@ -13,11 +14,13 @@ from devstack.process import ChildProcess
 from shared.commands import operation_id_of_key
 from tests.faults.ground import Ground, ended, start
 from tests.faults.proxy import Cut, Proxy
+from tests.service import Answer, Client
 from tests.waiting import until
 
 DRAIN_SECONDS = 4.0
 CLOSE_SECONDS_MAX = 2.0  # far below DRAIN_SECONDS, far above what it takes
 STOP_SECONDS_MAX = 1.0
+LOST = 110
 WAITING = "waiting for a store"
 
 
@@ -60,6 +63,43 @@ async def test_gateway_ends_while_redis_never_comes_back__in_its_time_and_it_nam
     refused = await open_request
     assert refused is not None
     assert refused.status == 503
+
+
+async def test_gateway_ends_with_more_than_a_line_can_name__all_are_named(ground: Ground, redis_proxy: Proxy) -> None:
+    limits = {"WAIT_SECONDS": "3", "DRAIN_SECONDS": "3"}
+    wallet_id = await (await ground.ready_with(gateway={"REDIS_URL": redis_proxy.redis_url, **limits})).create_wallet()
+    gateway = ground.service.gateways["gateway"]
+    client = Client(ground.service.url, connections_max=3 * LOST)
+    ids = [str(operation_id_of_key(UUID(wallet_id), "", f"{i}")) for i in range(LOST + 1)]
+
+    async def all_are_under_way() -> bool:
+        asked = ids[: len(requests)]
+        told = await asyncio.gather(*(client.get(f"/api/v1/wallets/{wallet_id}/operations/{each}") for each in asked))
+        return {answer.status for answer in told} == {200}
+
+    def send(number: int) -> "asyncio.Task[Answer]":
+        return asyncio.create_task(client.deposit(wallet_id, 1, Idempotency_Key=f"{number}"))
+
+    redis_proxy.hold()
+    requests = [send(0)]
+    await until(all_are_under_way)
+    requests += [send(number) for number in range(1, LOST + 1)]  # they gather behind the first
+    await until(all_are_under_way)
+    redis_proxy.cut_at(b"wallet_submit", Cut.BEFORE, nth=2)
+    redis_proxy.flow()
+    async with asyncio.timeout(10):
+        await redis_proxy.fired.wait()
+    redis_proxy.hold()
+    ground.redis.kill()
+    redis_proxy.flow()
+    assert {answer.status for answer in await asyncio.gather(*requests)} == {202}
+    gateway.signal(signal.SIGTERM)
+
+    assert await ended(gateway) == 0
+    lines = lines_of(gateway, "ended with commands that Redis may not have")
+    assert {told["count"] for told in lines} == {LOST}
+    assert sorted(each for told in lines for each in told["operations"]) == sorted(ids[1:])
+    await client.close()
 
 
 @pytest.mark.parametrize("module", ["gateway", "worker", "worker.maintenance"])
