@@ -7,7 +7,6 @@ have lost it. A submit whose fate is unknown counts as accepted. Knows nothing o
 import asyncio
 import contextlib
 import secrets
-import signal
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -24,6 +23,7 @@ from shared.commands import Command, Reply
 from shared.database import DatabaseError
 from shared.errors import Pending, Refused, ServiceError, Unavailable, WalletQueueFull
 from shared.messages import START
+from shared.process import end_process_when_broken, seconds_since_stop
 from shared.settings import GatewaySettings
 from shared.streams import Full, RedisError, Streams, Submission
 
@@ -34,6 +34,7 @@ ANSWER_AT_ONCE = 16
 LOOK_EVERY_SECONDS = 1.0  # one look per second for all old waiters together
 LOOK_AFTER_SECONDS = 1.0  # a reply that takes longer may have been lost
 LOOK_MAX = 5_000  # commands in one look, oldest first
+LOST_IN_A_LINE = 100  # ids in one line of the log: what collects logs cuts longer ones
 
 Find = Callable[[Sequence[UUID]], Awaitable[Sequence[Reply]]]
 
@@ -62,7 +63,7 @@ class Dispatcher:
         steps = (self._flush, self._read_replies, self._look, self._deadlines.keep)
         tasks = [asyncio.create_task(step()) for step in steps]
         for task in tasks:
-            task.add_done_callback(_stop_process_when_broken)
+            task.add_done_callback(end_process_when_broken)
         try:
             yield
             await self._make_safe()
@@ -300,15 +301,19 @@ class Dispatcher:
             self._submit_again(lost)
 
     async def _make_safe(self) -> None:
-        """Before the end, wait until Redis has every command that was accepted: whoever got a 202 relies on it."""
+        """Before the end, wait until Redis has every command that was accepted: whoever got a 202 relies on it.
+
+        One deadline, counted from SIGTERM, holds for the open requests and for this.
+        """
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.drain_seconds):
+            async with asyncio.timeout(self._settings.drain_seconds - seconds_since_stop()):
                 while any(held.message_id is None for held in self._held.values()):
                     self._look_now.set()
                     await asyncio.sleep(RETRY_SECONDS)
         lost = [str(held.command.id) for held in self._held.values() if held.message_id is None]
-        if lost:
-            log.error("ended with commands that Redis may not have", operations=lost[:100], count=len(lost))
+        for start in range(0, len(lost), LOST_IN_A_LINE):
+            some = lost[start : start + LOST_IN_A_LINE]
+            log.error("ended with commands that Redis may not have", operations=some, count=len(lost))
 
 
 def _new_reply_key() -> str:
@@ -321,10 +326,3 @@ async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
         for task in pending:
             task.cancel()
         await asyncio.wait(pending, timeout=RETRY_SECONDS)
-
-
-def _stop_process_when_broken(task: asyncio.Task[None]) -> None:
-    """End the process, in order, when one of its loops ends by itself: a defect that must not go unseen."""
-    if not task.cancelled() and (error := task.exception()):
-        log.critical("the dispatcher is broken", error=repr(error), exc_info=error)
-        signal.raise_signal(signal.SIGTERM)

@@ -24,7 +24,7 @@ from shared.database import Connection
 from shared.errors import Misconfigured
 from shared.node import CONNECT_TIMEOUT_SECONDS, SOCKET_TIMEOUT_SECONDS, RedisError
 from shared.nodes import Nodes
-from shared.process import prepare_database, run, stop_event
+from shared.process import prepare_database, run, stop_event, unless_stopped
 from shared.settings import MaintenanceSettings
 from shared.streams import Streams
 from worker.housekeeping.reconcile import Reconciliation
@@ -130,7 +130,7 @@ async def serve() -> None:
     logs.configure(settings, "maintenance")
     logging.getLogger("arq").addHandler(_Lines(logging.WARNING))
     stop = stop_event(STOP_SECONDS_MAX)
-    await prepare_database(settings)
+    await unless_stopped(stop, prepare_database(settings))
     log.info("housekeeping")
     with metrics.served(settings):
         async with watched(settings):
