@@ -178,16 +178,8 @@ class Dispatcher:
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 self._redis_away = False
-                self._put_lost_ones_first()
+                self._submit_again(held for held in self._held.values() if held.is_parked)
                 log.info("redis answers again", held=len(self._held))
-
-    def _put_lost_ones_first(self) -> None:
-        """Submit again what was under way when Redis was lost before what came later: some got a 202."""
-        lost = sorted((held for held in self._held.values() if held.is_parked), key=lambda held: held.since)
-        metrics.RESUBMISSIONS.inc(len(lost))
-        for held in lost:
-            held.in_outbox = True
-        self._outbox.extendleft(reversed(lost))
 
     def _lost_redis(self, doing: str) -> None:
         if not self._redis_away:
@@ -201,10 +193,15 @@ class Dispatcher:
         self._outbox.extend(commands)
         self._outbox_filled.set()
 
-    def _submit_again(self, commands: Sequence[Held]) -> None:
-        if commands:
-            metrics.RESUBMISSIONS.inc(len(commands))
-            self._enqueue(*commands)
+    def _submit_again(self, commands: Iterable[Held]) -> None:
+        """Submit commands before all that came later: some were answered with 202, and what follows relies on them."""
+        again = sorted(commands, key=lambda held: held.since)
+        metrics.RESUBMISSIONS.inc(len(again))
+        for held in again:
+            held.in_outbox = True
+        self._outbox.extendleft(reversed(again))
+        if again:
+            self._outbox_filled.set()
 
     # ---- the end of a wait --------------------------------------------------------------------------------------
 
@@ -266,7 +263,7 @@ class Dispatcher:
             metrics.HELD.set(len(self._held))
             refusals.tell()
             # Parked ones first: to submit again is always safe, and needs no Postgres.
-            self._submit_again([h for h in self._held.values() if h.is_parked])
+            self._submit_again(held for held in self._held.values() if held.is_parked)
             before = loop.time() - (0 if everything else LOOK_AFTER_SECONDS)
             old = islice((h for h in self._held.values() if h.state is State.SUBMITTED and h.since <= before), LOOK_MAX)
             try:

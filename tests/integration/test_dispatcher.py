@@ -564,10 +564,16 @@ async def test_redis_frozen_while_a_command_is_on_its_way__it_counts_as_accepted
     assert await books.balance(command.wallet_id) == 100
 
 
+@pytest.mark.parametrize("look_seconds", [0.05, 60.0])  # with a look at what is held meanwhile, and without
 async def test_redis_killed_while_a_command_is_on_its_way__later_ones_do_not_overtake_it(
-    on_own_redis: dict[str, Any], own_redis: Redis, books: BooksAsTheyStand, monkeypatch: pytest.MonkeyPatch
+    on_own_redis: dict[str, Any],
+    own_redis: Redis,
+    books: BooksAsTheyStand,
+    monkeypatch: pytest.MonkeyPatch,
+    look_seconds: float,
 ) -> None:
     monkeypatch.setattr("shared.node.SOCKET_TIMEOUT_SECONDS", 1.5)
+    monkeypatch.setattr("gateway.dispatcher.LOOK_EVERY_SECONDS", look_seconds)
     wallet_id = await books.create_wallet()
     first, later = deposit(wallet_id, 1), withdraw(wallet_id, 1)
     async with _open_desk(on_own_redis) as desk:
@@ -579,6 +585,7 @@ async def test_redis_killed_while_a_command_is_on_its_way__later_ones_do_not_ove
         own_redis.kill()
         with pytest.raises(Pending):  # its fate is unknown; in truth it is lost
             await on_its_way
+        await asyncio.sleep(2 * look_seconds if look_seconds < 1 else 0)
         await asyncio.to_thread(own_redis.start)
         async with _working(on_own_redis):
             reply = await waiting
