@@ -31,6 +31,7 @@ from worker.housekeeping.runs import RUN_SECONDS_MAX, recorded
 from worker.housekeeping.statistics import Statistics
 from worker.housekeeping.sweep import Sweep
 from worker.housekeeping.watch import watched
+from worker.outage import Outage
 
 DRAIN_SECONDS = 10  # how long the jobs under way get to end: they look up after each piece
 STOP_SECONDS_MAX = 15.0  # the same, and the closing of connections
@@ -137,17 +138,18 @@ async def serve() -> None:
 
 
 async def _keep_house(settings: MaintenanceSettings, stop: asyncio.Event) -> None:
+    redis = Outage("redis")
     while not stop.is_set():
         try:
-            await _work(settings, stop)
+            await _work(settings, stop, redis)
         except RedisError as error:
-            log.warning("Redis lost; housekeeping goes on when it is back", error=repr(error))
+            redis.goes_on("keep the schedule", error)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(RECONNECT_SECONDS):
                     await stop.wait()
 
 
-async def _work(settings: MaintenanceSettings, stop: asyncio.Event) -> None:
+async def _work(settings: MaintenanceSettings, stop: asyncio.Event, redis: Outage) -> None:
     """Let arq work until `stop`; raises RedisError when Redis is lost, after the jobs under way ended."""
     pool = ArqRedis.from_url(
         _redis_url(),
@@ -163,6 +165,8 @@ async def _work(settings: MaintenanceSettings, stop: asyncio.Event) -> None:
     working = asyncio.create_task(arq.async_run())
     stopping = asyncio.create_task(stop.wait())
     try:
+        if await _answers(pool):
+            redis.is_over("keep the schedule")
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
         arq.allow_pick_jobs = False
         over.set()
@@ -176,6 +180,14 @@ async def _work(settings: MaintenanceSettings, stop: asyncio.Event) -> None:
         await pool.aclose()
     if not working.cancelled() and (error := working.exception()):
         raise error
+
+
+async def _answers(pool: ArqRedis) -> bool:
+    try:
+        await pool.ping()
+    except RedisError:
+        return False
+    return True
 
 
 async def _cancel(*tasks: asyncio.Task[Any]) -> None:
