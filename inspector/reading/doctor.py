@@ -41,12 +41,13 @@ def _streams(faults: Faults) -> list[Check]:
     lost = [f"{p:02d}/{wallet}" for p, wallet in faults.lost]
     hollow = [f"{h.partition:02d}/{h.wallet}" for h in faults.hollow]
     wrong = [f"{p:02d}: {missing:+d}" for p, missing in sorted(faults.depths.items())]
+    or_more = " or more" if faults.is_cut else ""
     depth = Check(
         "depth",
         FAULT if wrong else UNKNOWN if faults.depths_unknown else OK,
         f"the depth of {len(wrong)} partitions is not what waits in them"
         if wrong
-        else f"the depth of {len(faults.depths_unknown)} partitions cannot be told under this traffic"
+        else f"the depth of {len(faults.depths_unknown)} partitions cannot be told: too much moves or is not ready"
         if faults.depths_unknown
         else f"the depth of every partition is what waits in it: {faults.messages:,} messages",
         bool(wrong),
@@ -56,7 +57,7 @@ def _streams(faults: Faults) -> list[Check]:
         Check(
             "streams_without_ready_message",
             FAULT if lost else OK,
-            f"{len(lost):,} wallets have messages and are not ready: they wait for ever"
+            f"{len(lost):,}{or_more} wallets have messages and are not ready: they wait for ever"
             if lost
             else f"every wallet stream has a ready message: {faults.wallets:,} ready wallets",
             bool(lost),

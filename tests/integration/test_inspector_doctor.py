@@ -1,6 +1,7 @@
 """The doctor finds each fault that was planted, and no other; repair mends what can be mended and says what it did."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -130,6 +131,89 @@ async def test_stream_without_a_ready_message__is_found_and_mended(
     assert f"made wallet {wallet} of partition {P} ready" in did.lines
     assert (await check(inspect, "streams_without_ready_message"))["verdict"] == "ok"
     assert sum(len(claim.messages) for claim in await claim_of(streams, {P: "0-0"}, 10, 100)) == 4
+
+
+async def test_repair_beside_live_traffic__restores_the_lost_wallet_alone_and_no_busy_one(
+    inspect: Inspector, streams: Streams, client: Client, own_service: Service
+) -> None:
+    """Busy wallets are out of the ready stream and in it again all the time: who looks once takes them for lost."""
+    lost, *busy = [wallet_in(P, COUNT) for _ in range(3_000)]
+    stream = keys.wallet_stream(P, lost)
+    worker = own_service.start_worker()
+    over = asyncio.Event()
+
+    async def load() -> None:
+        for number in itertools.count():
+            if over.is_set():
+                return
+            await streams.submit([deposit(wallet_id) for wallet_id in busy[number % 60 :: 60]], 100_000, 1_000_000)
+
+    async def works() -> bool:
+        return "took partitions" in worker.log_path.read_text()
+
+    await until(works, 15)
+    loading = asyncio.create_task(load())
+    await client.xadd(stream, {"id": "made by hand"})  # without a ready message: nobody comes for it
+    try:
+        said = await inspect("repair", "--yes")
+    finally:
+        over.set()
+        await loading
+
+    assert [line for line in said.lines if line.startswith("made wallet")] == [
+        f"made wallet {lost} of partition {P} ready"
+    ]
+
+    async def is_taken() -> bool:
+        return not await client.exists(stream)
+
+    await until(is_taken, 15)
+
+
+async def test_lost_wallets_beyond_what_is_looked_at__leave_the_depth_unknown_and_right(
+    inspect: Inspector, streams: Streams, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inspector.reading.walk.FAULTS_MAX", 5)
+    await streams.submit([deposit(wallet_in(P, COUNT)) for _ in range(12)], 100, 100)
+    await client.xtrim(keys.ready_stream(P), maxlen=0, approximate=False)
+
+    checks = {one["name"]: one for one in (await inspect.read("doctor"))["checks"]}
+    said = [await inspect("repair", "--yes") for _ in range(3)]
+
+    assert checks["streams_without_ready_message"]["line"].startswith("5 or more wallets")
+    assert checks["depth"]["verdict"] == "unknown"
+    made = [[line for line in one.lines if line.startswith("made wallet")] for one in said]
+    assert [len(lines) for lines in made] == [5, 5, 2]
+    assert not any("depth" in line for one in said[:2] for line in one.lines)
+    assert await client.hget(keys.meta(P), "depth") == b"12"  # type: ignore[misc] # its stubs
+    assert await client.xlen(keys.ready_stream(P)) == 12
+
+
+async def calls_of_functions(client: Client) -> int:
+    return int((await client.info("commandstats"))["cmdstat_fcall"]["calls"])
+
+
+async def test_many_faults__are_mended_a_page_at_a_time(
+    inspect: Inspector, streams: Streams, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inspector.stores.CALLS_PER_TRIP", 3)
+    monkeypatch.setattr("inspector.changing.repairs.CALLS_PER_TRIP", 3)
+    wallets = [wallet_in(P, COUNT) for _ in range(20)]
+    await streams.submit([deposit(wallet_id) for wallet_id in wallets], 100, 100)
+    entries = await client.xrange(keys.ready_stream(P))
+    await client.xdel(keys.ready_stream(P), *(message_id for message_id, _ in entries[:10]))
+    await client.delete(*(keys.wallet_stream(P, wallet_id) for wallet_id in wallets[10:]))
+    await client.hincrby(keys.meta(P), "depth", -10)  # type: ignore[misc] # its stubs
+    called = await calls_of_functions(client)
+
+    said = await inspect("repair", "--yes")
+
+    assert sum(line.startswith("made wallet") for line in said.lines) == 10
+    assert sum(line.startswith("removed the ready message") for line in said.lines) == 10
+    left = [fields[b"wallet"].decode() for _, fields in await client.xrange(keys.ready_stream(P))]
+    assert sorted(left) == sorted(str(wallet_id) for wallet_id in wallets[:10])
+    # Two looks at the library, one restore each, and the ready messages without a stream in four pages.
+    assert await calls_of_functions(client) - called >= 2 + 10 + 4
 
 
 async def test_ready_message_without_a_stream__is_found_and_removed(
