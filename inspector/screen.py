@@ -17,7 +17,7 @@ from rich.live import Live
 from inspector.progress import without_bars
 from inspector.stores import Stores
 from shared.errors import ServiceError
-from shared.settings import Settings
+from shared.settings import WorkerSettings
 
 FINE, FOUND, COULD_NOT_LOOK = 0, 1, 2
 INTERRUPTED = 130  # by Ctrl-C, as shells say it
@@ -40,7 +40,7 @@ Draw = Callable[[Any], RenderableType]
 class Manner:
     """How one command shows what it sees."""
 
-    settings: Settings
+    settings: WorkerSettings
     as_json: bool = False
     watch_seconds: float | None = None
 

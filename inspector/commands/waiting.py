@@ -16,7 +16,7 @@ from inspector.screen import FINE, Manner, complain, console, put_json, show
 from inspector.seen import OldestSeen, Passed
 from inspector.stores import Stores
 from shared.errors import ServiceError
-from shared.settings import Settings
+from shared.settings import WorkerSettings
 
 SHOWN = 20
 SHOWN_MAX = 1_000
@@ -61,7 +61,7 @@ def tail(
 
 
 async def _follow(
-    settings: Settings, wallet_id: UUID | None, count: int | None, seconds: float | None, *, as_json: bool
+    settings: WorkerSettings, wallet_id: UUID | None, count: int | None, seconds: float | None, *, as_json: bool
 ) -> None:
     out = console()
     ends = time.monotonic() + seconds if seconds else None

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 import sql
 from inspector.reading.nodes import read_nodes
-from inspector.reading.overview import dangers, read_housekeeping
+from inspector.reading.overview import dangers, overdue, read_housekeeping
 from inspector.reading.walk import AGAIN_SECONDS, Faults, walk
-from inspector.seen import FAULT, LATE_SECONDS, OK, UNKNOWN, Check, Diagnosis, NodeSeen, ranges
+from inspector.reading.workers import late_seconds
+from inspector.seen import FAULT, OK, UNKNOWN, Check, Diagnosis, NodeSeen, ranges
 from inspector.stores import Stores
 from shared.database import PARTITION_LOCKS, WORKER_LOCKS, Record
 from shared.release import RELEASE_LOCKS
@@ -80,12 +81,13 @@ async def _sessions(stores: Stores) -> list[Record]:
 
 async def _ownership(stores: Stores) -> list[Check]:
     rows = await _sessions(stores)
-    free = _free(stores, rows)
-    if free:  # on its way from one worker to another?
+    free, late_ones = _free(stores, rows), _late(stores, rows)
+    if free or late_ones:  # on its way from one worker to another? held up for a moment?
         await asyncio.sleep(AGAIN_SECONDS)
         rows = await _sessions(stores)
         free = sorted(set(free) & set(_free(stores, rows)))
-    late = [f"{row['name']}: {row['silent_seconds']:.1f} s" for row in rows if row["silent_seconds"] > LATE_SECONDS]
+        late_ones = {pid: row for pid, row in _late(stores, rows).items() if pid in late_ones}
+    late = [f"{row['name']}: {row['silent_seconds']:.1f} s" for row in late_ones.values()]
     return [
         Check(
             "owners",
@@ -109,6 +111,11 @@ async def _ownership(stores: Stores) -> list[Check]:
 
 def _free(stores: Stores, rows: Sequence[Record]) -> list[int]:
     return sorted(set(stores.partitions) - {partition for row in rows for partition in row["partitions"]})
+
+
+def _late(stores: Stores, rows: Sequence[Record]) -> dict[int, Record]:
+    late_after = late_seconds(stores.settings)
+    return {row["pid"]: row for row in rows if row["silent_seconds"] > late_after}
 
 
 def _nodes(nodes: Sequence[NodeSeen]) -> list[Check]:
@@ -192,9 +199,10 @@ def wrong_in_books(row: Record) -> str:
 async def _housekeeping(stores: Stores) -> Check:
     jobs, findings = await read_housekeeping(stores)
     failed = [f"{job.job}: {job.error}" for job in jobs if job.error]
-    if findings or failed:
-        line = f"housekeeping: {findings or 0} errors in the books, {len(failed)} jobs failed"
-        return Check("housekeeping", FAULT, line, examples=failed[:EXAMPLES])
+    late = [line for job in jobs if (line := overdue(job))]
+    if findings or failed or late:
+        line = f"housekeeping: {findings or 0} errors in the books, {len(failed)} jobs failed, {len(late)} are overdue"
+        return Check("housekeeping", FAULT, line, examples=[*failed, *late][:EXAMPLES])
     if not jobs:
         return Check("housekeeping", UNKNOWN, "housekeeping has not run on this database")
     return Check("housekeeping", OK, f"housekeeping found no error in the books, and {len(jobs)} jobs ran well")

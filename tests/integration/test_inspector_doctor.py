@@ -47,13 +47,6 @@ async def client(stores: dict[str, Any]) -> AsyncIterator[Client]:
     await opened.aclose()
 
 
-async def check(inspect: Inspector, name: str) -> dict[str, Any]:
-    """Return what the doctor says of one invariant."""
-    checks = {one["name"]: one for one in (await inspect.read("doctor"))["checks"]}
-    found: dict[str, Any] = checks[name]
-    return found
-
-
 async def three_waiting(streams: Streams) -> str:
     """Let three commands wait for one wallet of partition P, and one for another; returns the first."""
     wallet_id = wallet_in(P, COUNT)
@@ -115,11 +108,11 @@ async def test_stream_without_a_ready_message__is_found_and_mended(
     inspect: Inspector, streams: Streams, client: Client
 ) -> None:
     wallet = await three_waiting(streams)
-    assert (await check(inspect, "streams_without_ready_message"))["verdict"] == "ok"
+    assert (await inspect.check("streams_without_ready_message"))["verdict"] == "ok"
     [first, *_] = await client.xrange(keys.ready_stream(P))
     await client.xdel(keys.ready_stream(P), first[0])
 
-    found = await check(inspect, "streams_without_ready_message")
+    found = await inspect.check("streams_without_ready_message")
     would = await inspect("repair")
     assert await client.xlen(keys.ready_stream(P)) == 1  # nothing was done yet
     did = await inspect("repair", "--yes")
@@ -129,7 +122,7 @@ async def test_stream_without_a_ready_message__is_found_and_mended(
     assert "depth" not in would.out
     assert f"would make wallet {wallet} of partition {P} ready" in would.lines
     assert f"made wallet {wallet} of partition {P} ready" in did.lines
-    assert (await check(inspect, "streams_without_ready_message"))["verdict"] == "ok"
+    assert (await inspect.check("streams_without_ready_message"))["verdict"] == "ok"
     assert sum(len(claim.messages) for claim in await claim_of(streams, {P: "0-0"}, 10, 100)) == 4
 
 
@@ -223,12 +216,12 @@ async def test_ready_message_without_a_stream__is_found_and_removed(
     await client.delete(keys.wallet_stream(P, wallet))
     await client.hincrby(keys.meta(P), "depth", -3)  # type: ignore[misc] # its stubs
 
-    found = await check(inspect, "ready_messages_without_stream")
+    found = await inspect.check("ready_messages_without_stream")
     did = await inspect("repair", "--yes")
 
     assert (found["verdict"], found["examples"]) == ("fault", [f"{P}/{wallet}"])
     assert any(line.startswith("removed the ready message") and wallet in line for line in did.lines)
-    assert (await check(inspect, "ready_messages_without_stream"))["verdict"] == "ok"
+    assert (await inspect.check("ready_messages_without_stream"))["verdict"] == "ok"
     assert await client.xlen(keys.ready_stream(P)) == 1
 
 
@@ -237,10 +230,10 @@ async def test_wrong_depth__is_found_and_corrected(
     inspect: Inspector, streams: Streams, client: Client, by: int
 ) -> None:
     await three_waiting(streams)
-    assert (await check(inspect, "depth"))["verdict"] == "ok"
+    assert (await inspect.check("depth"))["verdict"] == "ok"
     await client.hincrby(keys.meta(P), "depth", by)  # type: ignore[misc] # its stubs
 
-    found = await check(inspect, "depth")
+    found = await inspect.check("depth")
     did = await inspect("repair", "--yes")
 
     assert (found["verdict"], found["examples"]) == ("fault", [f"{P}: {-by:+d}"])
@@ -251,25 +244,25 @@ async def test_wrong_depth__is_found_and_corrected(
 async def test_lost_function_library__is_found_and_loaded(on_own_redis: dict[str, Any], own_redis: Redis) -> None:
     inspect = Inspector(Settings(**on_own_redis))
 
-    found = await check(inspect, "function_library")
+    found = await inspect.check("function_library")
     did = await inspect("repair", "--yes")
 
     assert found["verdict"] == "fault"
     assert found["examples"] == [f"{own_redis.host}:{own_redis.port}: none"]
     assert any("loaded version" in line for line in did.lines)
-    assert (await check(inspect, "function_library"))["verdict"] == "ok"
+    assert (await inspect.check("function_library"))["verdict"] == "ok"
 
 
 async def test_settings_that_endanger_data__are_found(on_own_redis: dict[str, Any], own_redis: Redis) -> None:
     inspect = Inspector(Settings(**on_own_redis))
-    assert (await check(inspect, "redis_settings"))["verdict"] == "ok"
+    assert (await inspect.check("redis_settings"))["verdict"] == "ok"
     client: Client = Client.from_url(own_redis.url)
     await client.config_set("maxmemory-policy", "allkeys-lru")
     await client.config_set("appendonly", "no")
     await client.aclose()
 
-    redis = await check(inspect, "redis_settings")
-    postgres = await check(inspect, "postgres_settings")
+    redis = await inspect.check("redis_settings")
+    postgres = await inspect.check("postgres_settings")
 
     assert redis["verdict"] == "fault"
     assert "allkeys-lru" in redis["line"]
@@ -284,7 +277,7 @@ async def test_settings_that_endanger_data__are_found(on_own_redis: dict[str, An
 
 
 async def test_partitions_owned_by_nobody__are_found(inspect: Inspector) -> None:
-    found = await check(inspect, "owners")
+    found = await inspect.check("owners")
 
     assert found["verdict"] == "fault"
     assert f"{COUNT} partitions are owned by nobody: 0-{COUNT - 1}" in found["line"]
@@ -294,17 +287,17 @@ async def test_worker_that_is_late__is_found(inspect: Inspector, own_service: Se
     worker = own_service.start_worker("frozen", SESSION_TIMEOUT_SECONDS="60")
 
     async def owns_all() -> bool:
-        return str((await check(inspect, "owners"))["verdict"]) == "ok"
+        return str((await inspect.check("owners"))["verdict"]) == "ok"
 
     await until(owns_all, 15)
-    assert (await check(inspect, "heartbeats"))["verdict"] == "ok"
+    assert (await inspect.check("heartbeats"))["verdict"] == "ok"
     worker.pause()
 
     async def is_late() -> bool:
-        return str((await check(inspect, "heartbeats"))["verdict"]) == "fault"
+        return str((await inspect.check("heartbeats"))["verdict"]) == "fault"
 
     await until(is_late, 5)
-    found = await check(inspect, "heartbeats")
+    found = await inspect.check("heartbeats")
     worker.resume()
     assert found["examples"][0].startswith("frozen: ")
 
@@ -331,10 +324,10 @@ async def test_books_that_do_not_add_up__are_found(
             seq,
             balance,
         )
-    assert (await check(inspect, "books"))["verdict"] == "ok"
+    assert (await inspect.check("books"))["verdict"] == "ok"
     await books.connection.execute(change, wallet_id)
 
-    found = await check(inspect, "books")
+    found = await inspect.check("books")
 
     assert found["verdict"] == "fault"
     assert found["examples"][0].startswith(f"{wallet_id}: {reason}")
@@ -345,7 +338,7 @@ async def test_findings_of_housekeeping__are_told(inspect: Inspector, books: Boo
         "INSERT INTO maintenance_runs (job, started_at, finished_at, error) VALUES ('sweep', now(), now(), 'no Redis')"
     )
 
-    found = await check(inspect, "housekeeping")
+    found = await inspect.check("housekeeping")
 
     assert (found["verdict"], found["examples"]) == ("fault", ["sweep: no Redis"])
     assert "housekeeping: sweep failed: no Redis" in (await inspect.read("overview"))["problems"]
