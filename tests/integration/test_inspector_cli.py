@@ -106,6 +106,42 @@ async def test_redis_that_is_frozen__is_named_in_one_line(
     assert [len(one.err.splitlines()) for one in said] == [1, 1, 1]
 
 
+async def test_options_before_the_command__are_heeded_as_behind_it(stores: dict[str, Any]) -> None:
+    inspect = Inspector(Settings(**stores))
+
+    said = await inspect("--json", "workers")
+
+    assert said.json.keys() == {"workers", "partitions_without_owner"}
+    assert (await inspect("--json", "dead", "list")).json == {"dead_letters": 0, "letters": []}
+    assert json.loads((await inspect("--json", "repair")).out)["changed"] is False
+
+
+async def test_watch_before_the_command__watches(stores: dict[str, Any], tmp_path: Path) -> None:
+    environment = {name.upper(): str(value) for name, value in stores.items()}
+    arguments = ("--watch", "0.1", "--json", "oldest")
+    process = await started(tmp_path, *arguments, environment=environment, stdout=asyncio.subprocess.PIPE)
+    async with asyncio.timeout(30):
+        for _ in range(3):
+            assert json.loads(await process.stdout.readline())["ready_wallets"] == 0
+        process.send_signal(2)
+        await process.communicate()
+
+    assert process.returncode == 0
+
+
+async def test_options_that_a_command_cannot_heed__are_refused(stores: dict[str, Any]) -> None:
+    inspect = Inspector(Settings(**stores))
+
+    for arguments in (["--watch", "repair", "--yes"], ["--watch", "1", "resume", "worker-1"]):
+        said = await inspect(*arguments)
+        assert said.code == 2
+        assert "--watch is for views" in said.err
+    for arguments in (["top", "--json"], ["--json", "top"]):
+        said = await inspect(*arguments)
+        assert (said.code, said.out) == (2, "")
+        assert said.err.startswith("top is for people; ")
+
+
 async def test_database_without_the_schema__is_said(stores: dict[str, Any]) -> None:
     said = await Inspector(Settings(**{**stores, "postgres_db": "postgres"}))("workers")
 
