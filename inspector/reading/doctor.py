@@ -18,6 +18,7 @@ from shared.database import PARTITION_LOCKS, WORKER_LOCKS, Record
 from shared.release import RELEASE_LOCKS
 from shared.streams import LIBRARY_VERSION
 
+SAMPLE_PAGES = 100  # of the table of wallets, from which the sample is drawn: some 10,000 wallets
 SAMPLE_WALLETS = 200
 SAMPLE_OPERATIONS = 1_000  # of each wallet, from the newest back
 EXAMPLES = 5
@@ -167,9 +168,8 @@ async def _postgres(stores: Stores) -> Check:
 
 async def _books(stores: Stores) -> Check:
     """Compare the balance of a sample of wallets with the sum of their operations."""
-    wallets = await stores.value(sql.query("inspect_wallets_estimate"))
-    # Pages, not rows, are sampled: twice as many as it takes, and everything of a small table.
-    percent = 100.0 if wallets < 10 * SAMPLE_WALLETS else 200.0 * SAMPLE_WALLETS / wallets
+    pages = await stores.value(sql.query("inspect_wallets_pages"))
+    percent = min(100.0, 100.0 * SAMPLE_PAGES / max(1, pages))
     rows = await stores.rows(sql.query("inspect_books"), percent, SAMPLE_WALLETS, SAMPLE_OPERATIONS)
     wrong = [f"{row['id']}: {reason}" for row in rows if (reason := wrong_in_books(row))]
     return Check(

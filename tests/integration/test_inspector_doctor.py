@@ -333,6 +333,20 @@ async def test_books_that_do_not_add_up__are_found(
     assert found["examples"][0].startswith(f"{wallet_id}: {reason}")
 
 
+async def test_sample_of_the_books__is_of_the_whole_file_and_not_of_its_beginning(
+    inspect: Inspector, books: BooksAsTheyStand
+) -> None:
+    await books.connection.execute(
+        "INSERT INTO wallets (id, balance, seq) SELECT gen_random_uuid(), 0, CASE WHEN n > 40000 THEN 1 ELSE 0 END"
+        " FROM generate_series(1, 50000) AS n"
+    )
+
+    line = (await inspect.check("books"))["line"]
+
+    # A fifth, at the end of the file: of 200 some 40, give or take 12 for how pages are drawn.
+    assert 5 <= int(line.split(" of 200 sampled wallets do not add up")[0]) <= 90, line
+
+
 async def test_findings_of_housekeeping__are_told(inspect: Inspector, books: BooksAsTheyStand) -> None:
     await books.connection.execute(
         "INSERT INTO maintenance_runs (job, started_at, finished_at, error) VALUES ('sweep', now(), now(), 'no Redis')"
