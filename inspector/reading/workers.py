@@ -26,7 +26,7 @@ HEARTBEATS_MISSED = 3  # by who is late
 
 @dataclass(frozen=True, slots=True)
 class Recent:
-    """What the latest operations tell: how many, how many rejected, and each batch's moment and size by partition."""
+    """What the operations of the last `seconds` tell: how many, how many rejected, each batch's moment and size."""
 
     seconds: float
     operations: int
@@ -44,6 +44,8 @@ async def recent(stores: Stores) -> Recent:
                 partition = partition_of(row["wallet_id"], stores.settings.partition_count)
                 batches[partition].append((row["decided_at"], row["operations"]))
             operations, rejections = sum(row["operations"] for row in rows), sum(row["rejections"] for row in rows)
+            if operations == RECENT_OPERATIONS:  # a busy service: these go back less far
+                seconds = max(row["age_seconds"] for row in rows)
             return Recent(seconds, operations, rejections, batches)
     return Recent(LOOK_BACK_SECONDS[-1], 0, 0)
 
