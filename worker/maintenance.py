@@ -8,7 +8,6 @@ as well, but arq by itself ends when it loses Redis, and waits for ever for one 
 import asyncio
 import contextlib
 import functools
-import logging
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -117,18 +116,10 @@ class WorkerSettings:
     job_deserializer = orjson.loads
 
 
-class _Lines(logging.Handler):
-    """Turns what arq has to say into lines like all others."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        log.log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)
-
-
 async def serve() -> None:
     """Do housekeeping until SIGTERM, with another arq each time that Redis comes back."""
     settings = MaintenanceSettings.load()
     logs.configure(settings, "maintenance")
-    logging.getLogger("arq").addHandler(_Lines(logging.WARNING))
     stop = stop_event(STOP_SECONDS_MAX)
     await prepare_database(settings)
     log.info("housekeeping")

@@ -44,9 +44,10 @@ async def recent(stores: Stores) -> Recent:
                 partition = partition_of(row["wallet_id"], stores.settings.partition_count)
                 batches[partition].append((row["decided_at"], row["operations"]))
             operations, rejections = sum(row["operations"] for row in rows), sum(row["rejections"] for row in rows)
-            if operations == RECENT_OPERATIONS:  # a busy service: these go back less far
-                seconds = max(row["age_seconds"] for row in rows)
-            return Recent(seconds, operations, rejections, batches)
+            # In a busy service as many as are read go back less far.
+            is_cut = operations == RECENT_OPERATIONS
+            span = max(row["age_seconds"] for row in rows) if is_cut else seconds
+            return Recent(span, operations, rejections, batches)
     return Recent(LOOK_BACK_SECONDS[-1], 0, 0)
 
 
