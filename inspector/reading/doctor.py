@@ -201,7 +201,7 @@ async def _housekeeping(stores: Stores) -> Check:
     failed = [f"{job.job}: {job.error}" for job in jobs if job.error]
     late = [line for job in jobs if (line := overdue(job))]
     if findings or failed or late:
-        line = f"housekeeping: {findings or 0} errors in the books, {len(failed)} jobs failed, {len(late)} are overdue"
+        line = f"housekeeping: {findings or 0} errors in the books, {len(failed)} jobs failed, {len(late)} overdue"
         return Check("housekeeping", FAULT, line, examples=[*failed, *late][:EXAMPLES])
     if not jobs:
         return Check("housekeeping", UNKNOWN, "housekeeping has not run on this database")

@@ -128,7 +128,7 @@ async def test_job_that_has_not_ended_well_for_long__is_a_problem(inspect: Inspe
     assert any(line.startswith("housekeeping: sweep has not ended well since ") for line in problems)
     assert any(line.startswith("housekeeping: statistics has never ended well") for line in problems)
     assert found["verdict"] == "fault"
-    assert "0 jobs failed, 2 are overdue" in found["line"]
+    assert "0 jobs failed, 2 overdue" in found["line"]
     jobs = {job["job"]: job for job in (await inspect.read())["jobs"]}
     assert jobs["sweep"]["overdue_seconds"] > 3 * 86_400 - 60
     assert jobs["reconcile"]["overdue_seconds"] is None
