@@ -22,7 +22,9 @@ from tests.waiting import until
 STRANGE = ("POSTGRES_", "REDIS_", "DATA_DIR", "PARTITION_")
 
 
-async def started(folder: Path, *arguments: str, environment: Mapping[str, str], stdout: int) -> Any:
+async def started(
+    folder: Path, *arguments: str, environment: Mapping[str, str], stdout: int, stderr: int = asyncio.subprocess.PIPE
+) -> Any:
     """Start `python -m inspector` in a folder, with nothing in its environment but what is given."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(STRANGE)}
     return await asyncio.create_subprocess_exec(
@@ -30,7 +32,7 @@ async def started(folder: Path, *arguments: str, environment: Mapping[str, str],
         cwd=folder,
         env={**clean, "PYTHONPATH": str(Path(__file__).parents[2]), **environment},
         stdout=stdout,
-        stderr=asyncio.subprocess.PIPE,
+        stderr=stderr,
     )
 
 
@@ -203,6 +205,35 @@ async def test_on_a_terminal__watch_draws_a_screen_and_elsewhere_plain_lines(
     os.close(ours)
     assert b"\x1b[?1049h" in drawn  # a screen of its own, which Ctrl-C gives back
     assert b"\x1b[31m" in drawn
+
+
+async def test_progress__is_drawn_of_a_long_look_and_never_over_what_is_watched(
+    stores: dict[str, Any], tmp_path: Path
+) -> None:
+    environment = {**{name.upper(): str(value) for name, value in stores.items()}, "TERM": "xterm"}
+    drawn = {}
+    for how in ((), ("--watch", "0.1")):
+        ours, theirs = pty.openpty()
+        process = await started(
+            tmp_path, "doctor", "--json", *how, environment=environment, stdout=asyncio.subprocess.PIPE, stderr=theirs
+        )
+        os.close(theirs)
+        async with asyncio.timeout(30):
+            if how:
+                for _ in range(2):
+                    assert json.loads(await process.stdout.readline())["checks"]
+                process.send_signal(2)
+            await process.communicate()
+        os.set_blocking(ours, False)
+        try:
+            drawn[how] = os.read(ours, 65536)
+        except OSError:  # nothing came, and nobody has the other end any more
+            drawn[how] = b""
+        os.close(ours)
+
+    assert b"ready wallets" in drawn[()]
+    assert b"all streams" in drawn[()]
+    assert drawn["--watch", "0.1"] == b""
 
 
 def test_watch_without_a_number__has_a_default() -> None:

@@ -166,3 +166,29 @@ async def test_redis_that_only_reads__is_told_once_although_claims_succeed(
 
     events = Counter(line["event"] for line in lines)
     assert (events["redis is away"], events["redis answers again"]) == (1, 1)
+
+
+async def test_workers_that_want_the_same_partitions__say_what_they_took_and_no_more(
+    stores: dict[str, Any], streams: Streams
+) -> None:
+    stop = asyncio.Event()
+    names = [f"worker-{number}" for number in range(8)]
+    settings = [WorkerSettings(**stores, worker_name=name) for name in names]
+
+    async def owned() -> int:
+        taken = sum(line["partitions"] for line in lines if line["event"] == "took partitions")
+        given_back = sum(line["partitions"] for line in lines if line["event"] == "released partitions")
+        return int(taken - given_back)
+
+    async def all_are_owned() -> bool:
+        return await owned() == settings[0].partition_count
+
+    with capture_logs() as lines:
+        working = [asyncio.create_task(Worker(one, streams, Health(one)).run(stop)) for one in settings]
+        await until(all_are_owned, 15)
+        stop.set()
+        await asyncio.gather(*working)
+
+    took = [line["partitions"] for line in lines if line["event"] == "took partitions"]
+    assert took
+    assert 0 not in took
