@@ -180,6 +180,7 @@ async def test_day_that_takes_more_than_a_run__is_counted_once_more_piece_by_pie
     settings: MaintenanceSettings, books: BooksAsTheyStand, wallet_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(statistics, "SLICE", timedelta(hours=2))
+    monkeypatch.setattr(statistics, "FIRST_SLICE", timedelta(hours=2))
     yesterday = TODAY - timedelta(days=1)
     for hours in range(24):
         await decide(books, wallet_id, yesterday + timedelta(hours=hours), rows=2)
@@ -200,6 +201,26 @@ async def test_day_that_takes_more_than_a_run__is_counted_once_more_piece_by_pie
     # What was decided since was counted beside it.
     assert runs[0]["counted_until"] > TODAY
     assert await books.connection.fetchval("SELECT count(*) FROM statistics_recount") == 0
+
+
+@pytest.mark.parametrize(("quick_seconds", "minutes"), [(60.0, 1 + 2 + 4 + 8 + 10), (0.0, 5)])
+async def test_pieces__grow_while_counting_is_quick_and_are_small_where_it_is_not(
+    settings: MaintenanceSettings,
+    books: BooksAsTheyStand,
+    monkeypatch: pytest.MonkeyPatch,
+    quick_seconds: float,
+    minutes: int,
+) -> None:
+    monkeypatch.setattr(statistics, "QUICK_SECONDS", quick_seconds)
+    session = await open_session(settings, "test")
+    counting = Statistics(settings, session, asyncio.Event())
+    upto = TODAY - timedelta(days=1)
+
+    for _ in range(5):
+        upto = await counting._recount(upto.date(), upto) or upto
+    session.terminate()
+
+    assert upto - (TODAY - timedelta(days=1)) == timedelta(minutes=minutes)
 
 
 async def test_empty_books__have_no_totals_and_the_history_is_not_walked(

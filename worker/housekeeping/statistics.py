@@ -20,7 +20,11 @@ from shared.settings import MaintenanceSettings
 
 # No transaction of the service is that long: its statements are cut at 10 s, its silences at 2 s.
 SETTLED_SECONDS = 60.0
-SLICE = timedelta(minutes=10)  # counted by one statement: a million operations at most, at 1,500 a second
+SLICE = timedelta(minutes=10)  # counted by one statement at most: a million operations, at 1,500 a second
+# A run begins with this and doubles it while that is quick: a statement that takes too long is ended by Postgres, and a
+# piece that could never be counted would hold up all that comes after it.
+FIRST_SLICE = timedelta(minutes=1)
+QUICK_SECONDS = 1.0
 BEFORE_ANY = date(2000, 1, 1)
 
 log = structlog.get_logger(__name__)
@@ -36,6 +40,7 @@ class Statistics:
         self._run_seconds = settings.statistics_run_seconds
         self._connection = connection
         self._over = over
+        self._slice = FIRST_SLICE
 
     async def run(self) -> Mapping[str, Any]:
         """Return how many operations were added, and up to when all are counted."""
@@ -90,7 +95,7 @@ class Statistics:
 
     async def _add(self, since: datetime, limit: datetime, recounted_until: date) -> tuple[int, datetime]:
         """Add the next piece; returns how many operations it had and where it ends."""
-        upto = min(_end_of_piece(since), limit)
+        upto = min(self._end_of_piece(since), limit)
         operations, amounts = await self._count(since, upto)
         async with self._connection.transaction():
             await self._connection.execute(sql.query("add_totals"), since.date(), *_columns(operations, amounts))
@@ -100,7 +105,7 @@ class Statistics:
 
     async def _recount(self, day: date, since: datetime) -> datetime | None:
         """Count the next piece of a day once more; returns where it ends, None when the day is done."""
-        upto = _end_of_piece(since)
+        upto = self._end_of_piece(since)
         operations, amounts = await self._count(since, upto)
         is_done = upto.date() > day
         async with self._connection.transaction():
@@ -113,19 +118,21 @@ class Statistics:
         return None if is_done else upto
 
     async def _count(self, since: datetime, upto: datetime) -> tuple[Totals, Totals]:
+        began = asyncio.get_running_loop().time()
         rows = await self._connection.fetch(sql.query("count_operations"), since, upto)
+        is_quick = asyncio.get_running_loop().time() - began < QUICK_SECONDS
+        self._slice = min(2 * self._slice, SLICE) if is_quick else max(self._slice / 2, FIRST_SLICE)
         operations = Totals({(row["type"], row["status"]): row["operations"] for row in rows})
         return operations, Totals({(row["type"], row["status"]): row["amount"] for row in rows})
+
+    def _end_of_piece(self, since: datetime) -> datetime:
+        return min(since + self._slice, _midnight(since.date() + timedelta(days=1)))
 
 
 def _columns(operations: Totals, amounts: Totals) -> tuple[list[str], list[str], list[int], list[int]]:
     outcomes = list(operations)
     types, statuses = [type_ for type_, _ in outcomes], [status for _, status in outcomes]
     return types, statuses, [operations[outcome] for outcome in outcomes], [amounts[outcome] for outcome in outcomes]
-
-
-def _end_of_piece(since: datetime) -> datetime:
-    return min(since + SLICE, _midnight(since.date() + timedelta(days=1)))
 
 
 def _midnight(day: date) -> datetime:
