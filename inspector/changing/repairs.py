@@ -10,6 +10,7 @@ from inspector.reading.walk import Faults, still_lost
 from inspector.seen import FAULT, Diagnosis, Done
 from inspector.stores import CALLS_PER_TRIP, Stores
 from shared import keys
+from shared.errors import ServiceError
 from shared.messages import Claim
 from shared.nodes import RedisError
 from shared.streams import LIBRARY_VERSION, Streams
@@ -20,12 +21,18 @@ async def repair(stores: Stores, *, yes: bool) -> Done:
     diagnosis, faults = await diagnose(stores)
     plan = _plan(diagnosis, faults)
     if not yes:
-        lines = [f"would {line}" for line in plan] + (["nothing was changed; --yes does it"] if plan else [])
-        return Done(False, lines or ["nothing to mend"], _beyond(diagnosis), diagnosis.is_fine)
+        would = [f"would {line}" for line in plan] + (["nothing was changed; --yes does it"] if plan else [])
+        return Done(False, would or ["nothing to mend"], _beyond(diagnosis), diagnosis.is_fine)
     if not plan:
         return Done(False, ["nothing to mend"], _beyond(diagnosis), diagnosis.is_fine)
-    lines = await _mend(stores, diagnosis, faults)
-    after, _ = await diagnose(stores)
+    lines: list[str] = []
+    try:
+        await _mend(stores, diagnosis, faults, lines)
+        after, _ = await diagnose(stores)
+    except ServiceError as error:
+        if not lines:
+            raise
+        return Done(True, lines, [f"it ended there: {error.detail}"], is_fine=False)
     left = [f"still: {check.line}" for check in after.checks if check.verdict == FAULT and check.mendable]
     return Done(True, lines, [*left, *_beyond(after)], after.is_fine)
 
@@ -40,8 +47,8 @@ def _plan(diagnosis: Diagnosis, faults: Faults) -> list[str]:
     return lines
 
 
-async def _mend(stores: Stores, diagnosis: Diagnosis, faults: Faults) -> list[str]:
-    lines = []
+async def _mend(stores: Stores, diagnosis: Diagnosis, faults: Faults, lines: list[str]) -> None:
+    """Mend, and add to `lines` what was done as it is done."""
     streams = Streams(stores.settings)
     try:
         if _library_is_old(diagnosis):
@@ -62,7 +69,6 @@ async def _mend(stores: Stores, diagnosis: Diagnosis, faults: Faults) -> list[st
         # By the difference, not to a value: what is submitted and finished meanwhile stays counted.
         await stores.one(meta, "HINCRBY", meta, "depth", by)
         lines.append(f"corrected the depth of partition {p:02d} by {by:+d}")
-    return lines
 
 
 async def _restore(stores: Stores, suspects: Sequence[tuple[int, str]]) -> list[str]:

@@ -253,6 +253,28 @@ async def test_lost_function_library__is_found_and_loaded(on_own_redis: dict[str
     assert (await inspect.check("function_library"))["verdict"] == "ok"
 
 
+async def test_repair_that_cannot_go_on__tells_what_it_did_before(
+    on_own_redis: dict[str, Any], own_redis: Redis
+) -> None:
+    streams = Streams(Settings(**on_own_redis))
+    await streams.load_library()
+    wallet = await three_waiting(streams)
+    await streams.submit([deposit(wallet_in(P + 1, COUNT))], 10, 10)
+    await streams.close()
+    client: Client = Client.from_url(own_redis.url)
+    [(first, _), *_] = await client.xrange(keys.ready_stream(P))
+    await client.xdel(keys.ready_stream(P), first)
+    await client.hincrby(keys.meta(P + 1), "depth", 5)  # type: ignore[misc] # its stubs
+    await client.config_set("maxmemory", 1)  # full: what takes away or mends a stream still works, a count does not
+
+    said = await Inspector(Settings(**on_own_redis))("repair", "--yes")
+    await client.aclose()
+
+    assert said.code == 1
+    assert said.lines[0] == f"made wallet {wallet} of partition {P} ready"
+    assert said.lines[1].startswith(f"it ended there: Redis at {own_redis.host}:{own_redis.port} did not answer: ")
+
+
 async def test_settings_that_endanger_data__are_found(on_own_redis: dict[str, Any], own_redis: Redis) -> None:
     inspect = Inspector(Settings(**on_own_redis))
     assert (await inspect.check("redis_settings"))["verdict"] == "ok"
