@@ -30,7 +30,7 @@ make_venv() {
     fi
     "$python" -c 'import ensurepip, venv' 2>/dev/null ||
         fail "$python has no venv: install it (Debian, Ubuntu: apt install python3-venv) or uv"
-    "$python" -m venv .venv
+    "$python" -m venv .venv >/dev/null || fail "$python -m venv: .venv could not be made in $PWD: may you write there?"
 }
 
 with_uv() {

@@ -16,7 +16,7 @@ from devstack import procfs, screen
 from devstack.errors import StackError
 from devstack.process import ChildProcess
 
-_LEFTOVERS_TIMEOUT_S = 20.0  # a gateway whose `make up` was killed under load waits for its requests first (10 s)
+_LEFTOVERS_TIMEOUT_S = 30.0  # a gateway whose `make up` was killed under load waits for its requests first (15 s)
 
 
 class DataFolder:

@@ -21,7 +21,7 @@ from devstack.errors import StackError
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 
-_STOP_TIMEOUT_S = 20.0  # above the time that the gateway gives its open requests (DRAIN_SECONDS, 15 s)
+_STOP_TIMEOUT_S = 30.0  # above what the gateway takes by default: DRAIN_SECONDS (15 s), and 10 s to close everything
 _KILL_TIMEOUT_S = 10.0  # a killed process only has to leave the kernel; a disk that hangs can delay that
 _TAIL_BYTES = 8192
 

@@ -17,9 +17,9 @@ _ANSWER_SHOWN_CHARACTERS_MAX = 300
 _NO_METRICS = {"METRICS_PORT": "0"}  # one port, from .env, cannot be that of several processes
 
 
-def gateway(folder: DataFolder, settings: Mapping[str, str], port: int) -> ChildProcess:
-    """Describe the gateway on `port`."""
-    own = {"HOST": ports.HOST, "PORT": str(port), "AUTH": "off", **_NO_METRICS}
+def gateway(folder: DataFolder, settings: Mapping[str, str], port: int, auth: str) -> ChildProcess:
+    """Describe the gateway on `port`, of the loopback address whatever HOST says: what is tried out stays at home."""
+    own = {"HOST": ports.HOST, "PORT": str(port), "AUTH": auth, **_NO_METRICS}
     # Not SIGKILL: with GATEWAY_PROCESSES above 1 (from the environment or .env) it has children, and passes SIGTERM on.
     return python_module("gateway", folder.log_path("gateway"), {**settings, **own}, death_signal=SIGTERM)
 

@@ -23,11 +23,14 @@ _LAST_LINES_EACH = 5
 class Stack:
     """Everything that `make up` runs, in one locked data folder."""
 
-    def __init__(self, folder: DataFolder, environment: Mapping[str, str], *, port: int, workers: int) -> None:
+    def __init__(
+        self, folder: DataFolder, environment: Mapping[str, str], *, port: int, workers: int, auth: str
+    ) -> None:
         """Describe the stack; nothing is started before `start()`."""
         self.url = f"http://{ports.HOST}:{port}"
         self._port = port
         self._workers = workers
+        self._auth = auth
         self._folder = folder
         self._stores = Stores(folder, environment)
         self._gateway: ChildProcess | None = None
@@ -40,7 +43,7 @@ class Stack:
         ports.require_free(self._port, f"choose another (make up PORT={another}) or stop what listens there")
         self._stores.start()
         settings = self._stores.settings
-        self._gateway = services.gateway(self._folder, settings, self._port)
+        self._gateway = services.gateway(self._folder, settings, self._port, self._auth)
         self._behind = services.behind_the_gateway(self._folder, settings, self._workers)
         with screen.step("Service") as step:
             for process in self._service():
@@ -48,6 +51,11 @@ class Stack:
             self._folder.note_stack(self.url, settings, self._processes())
             self._wait_until_ready()
             step.remark = f"gateway and {self._workers} worker{'s' if self._workers > 1 else ''}"
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """The settings by which a program reaches the same stores."""
+        return self._stores.settings
 
     @property
     def is_running(self) -> bool:

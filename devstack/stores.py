@@ -13,6 +13,7 @@ from devstack.redis import Redis
 
 _REACH_TIMEOUT_S = 3.0
 _POSTGRES_NAMES = ("POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB")
+_REDIS_NAMES = ("REDIS_URL", "REDIS_CLUSTER")
 
 
 class Stores:
@@ -46,9 +47,8 @@ class Stores:
         else:
             self._start_postgres()
         if url := self._named.get("REDIS_URL"):
-            at = urlsplit(url)
-            _reach("Redis", at.hostname or "", str(at.port or 6379), "REDIS_URL")
-            self.settings["REDIS_URL"] = url
+            _reach("Redis", *_place_of(url), "REDIS_URL")
+            self.settings |= {name: self._named[name] for name in _REDIS_NAMES if name in self._named}
         else:
             self._start_redis()
 
@@ -67,13 +67,22 @@ class Stores:
             self._redis = redis
             redis.start()
             step.remark = f"{redis.flavour.capitalize()} {redis.version} at {redis.host}:{redis.port}"
-        self.settings["REDIS_URL"] = redis.url
+        self.settings |= {"REDIS_URL": redis.url, "REDIS_CLUSTER": "false"}
 
     def stop(self) -> None:
         """Stop what was started here, the carrier before the source of truth."""
         for store in (self._redis, self._postgres):
             if store is not None:
                 store.stop()
+
+
+def _place_of(url: str) -> tuple[str, str]:
+    """Read host and port; raises StackError, which does not show the URL: it may hold a password."""
+    try:
+        at = urlsplit(url)
+        return at.hostname or "", str(at.port or 6379)
+    except ValueError:
+        raise StackError("REDIS_URL is not an address such as redis://host:6379/0: correct or unset it") from None
 
 
 def _reach(what: str, host: str, port: str, variable: str) -> None:

@@ -3,7 +3,9 @@
 Guarantees that it either runs whole or says in one line why not, and that nothing stays behind when it ends.
 """
 
+import shlex
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from types import FrameType
 from typing import Self
 
 from devstack import screen
+from devstack.env_file import with_env_file
 from devstack.errors import StackError
 from devstack.folder import DataFolder
 from devstack.stack import Stack
@@ -24,12 +27,13 @@ _SAME_SIGNAL_S = 1.0
 _WELCOME = r"""
   Wallet service   {url}
   API docs         {url}/docs
+  Who may call     {callers}
   Data and logs    {folder}
 
   Try it:
 
-id=$(curl -s -X POST {url}/api/v1/wallets | sed 's/.*"id": *"\([^"]*\)".*/\1/')
-curl -sw "\n" {url}/api/v1/wallets/$id/operation -H 'Content-Type: application/json' \
+{key}id=$(curl -s -X POST {url}/api/v1/wallets{header} | sed 's/.*"id": *"\([^"]*\)".*/\1/')
+curl -sw "\n" {url}/api/v1/wallets/$id/operation{header} -H 'Content-Type: application/json' \
   -d '{{"operation_type": "DEPOSIT", "amount": "1000.50"}}'
 
   Ctrl-C stops everything; the data is kept.
@@ -43,14 +47,16 @@ class Wishes:
     data_dir: Path
     port: int
     workers: int
+    auth: str
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Self:
-        """Read DATA_DIR, PORT and WORKERS; raises StackError for a number that is none."""
+        """Read DATA_DIR, PORT, WORKERS and AUTH; raises StackError for a number that is none."""
         return cls(
             Path(environment.get("DATA_DIR") or ".data"),
             _number(environment, "PORT", default=8000, largest=65535),
             _number(environment, "WORKERS", default=1, largest=_WORKERS_MAX),
+            environment.get("AUTH") or "off",  # in plain sight: nobody but this machine reaches it
         )
 
 
@@ -84,9 +90,11 @@ class _Signals:
 def up(environment: Mapping[str, str]) -> int:
     """Run the stack until a signal; give the exit code: 0 when it was asked to stop, 1 when it could not go on."""
     try:
+        environment = with_env_file(environment)
         wishes = Wishes.read(environment)
         with DataFolder(wishes.data_dir) as folder:
-            return _run(Stack(folder, environment, port=wishes.port, workers=wishes.workers), folder)
+            stack = Stack(folder, environment, port=wishes.port, workers=wishes.workers, auth=wishes.auth)
+            return _run(stack, folder, wishes.auth)
     except StackError as error:
         screen.fail(str(error))
     except OSError as error:
@@ -94,12 +102,12 @@ def up(environment: Mapping[str, str]) -> int:
     return 1
 
 
-def _run(stack: Stack, folder: DataFolder) -> int:
+def _run(stack: Stack, folder: DataFolder, auth: str) -> int:
     signals = _Signals(stack)
     exit_code = 0
     try:
         stack.start()
-        screen.say(_WELCOME.format(url=stack.url, folder=folder.path))
+        screen.say(_WELCOME.format(url=stack.url, folder=folder.path, **_access(auth, stack.settings)))
         while True:
             stack.require_all_alive()
             time.sleep(_WATCH_INTERVAL_S)
@@ -112,6 +120,22 @@ def _run(stack: Stack, folder: DataFolder) -> int:
         signals.stopping = True
         unwell = _stop(stack)
     return 1 if unwell else exit_code
+
+
+def _access(auth: str, settings: Mapping[str, str]) -> dict[str, str]:
+    """Give what the welcome says of who may call, and what to paste for a key where one is needed."""
+    if auth == "off":
+        return {"callers": "anybody on this machine (AUTH=off)", "key": "", "header": ""}
+    # The password of a Postgres of one's own is not for the screen; that command finds it where this one did.
+    stores = " ".join(
+        f"{name}={shlex.quote(value)}" for name, value in settings.items() if value and name != "POSTGRES_PASSWORD"
+    )
+    make = f"{stores} {shlex.quote(sys.executable)} -m gateway keys create --name me --scope admin"
+    return {
+        "callers": f"whoever has an API key (AUTH={auth})",
+        "key": f"key=$({make})\n",
+        "header": ' -H "Authorization: Bearer $key"',
+    }
 
 
 def _stop(stack: Stack) -> bool:

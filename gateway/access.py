@@ -20,7 +20,8 @@ from uuid import UUID
 import structlog
 
 from shared.database import DatabaseError
-from shared.errors import CallerError, Forbidden, Unauthenticated
+from shared.errors import CallerError, Forbidden, Unauthenticated, Unavailable
+from shared.process import end_process_when_broken
 
 REFRESH_SECONDS = 2.0  # a revocation takes effect this soon, everywhere
 REFRESH_AGAIN_SECONDS = 0.5  # a key that nobody knows is looked for at most this often
@@ -87,12 +88,14 @@ class Access:
         self._load = load
         self._keys: dict[UUID, ApiKey] = {}
         self._loaded_at = float("-inf")
+        self._is_behind = True  # whether the last load failed, so that there may be keys that are not known here
         self._loading = asyncio.Lock()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Keep the keys fresh; leaving ends that."""
-        task = asyncio.create_task(self._keep_fresh())
+        task = asyncio.create_task(self._keep_fresh(), name="refresh of the API keys")
+        task.add_done_callback(end_process_when_broken)
         try:
             yield
         finally:
@@ -102,12 +105,15 @@ class Access:
     async def caller(self, authorization: str | None, scope: Scope) -> str:
         """Return the id of the calling key.
 
-        Raises Unauthenticated without a valid key, and Forbidden when the key lacks the scope (`admin` has them all).
+        Raises Unauthenticated without a valid key, Forbidden when the key lacks the scope (`admin` has them all), and
+        Unavailable when the key is not known here and the database cannot be asked.
         """
         read = _token_in(authorization)
         if read and read[0] not in self._keys:
             # It may have been made a moment ago. Guessers cannot make a load of this: they wait, and share one look.
             await self._refresh(asyncio.get_running_loop().time())
+            if self._is_behind and read[0] not in self._keys:
+                raise Unavailable("The API keys cannot be read at the moment, and this one was not seen before.")
         return self._check(read, scope)
 
     def known_caller(self, authorization: str | None, scope: Scope) -> str | None:
@@ -142,6 +148,8 @@ class Access:
             self._loaded_at = loop.time()
             try:
                 self._keys = {key.id: key for key in await self._load()}
+                self._is_behind = False
             except DatabaseError as error:
                 # Whoever was let in before goes on being let in: commands are accepted while Postgres is away.
+                self._is_behind = True
                 log.warning("cannot read the API keys; going on with those known", error=repr(error))

@@ -13,9 +13,11 @@ from gateway.access import Access
 from gateway.books import Books
 from gateway.dispatcher import Dispatcher
 from gateway.express import Express
-from gateway.handlers import ACCESS, BOOKS, DESK, DISPATCHER, SETTINGS, STREAMS
-from gateway.middleware import Room, edge
+from gateway.handlers import ACCESS, BOOKS, DESK, DISPATCHER, READINESS, SETTINGS, STREAMS
+from gateway.middleware import edge
 from gateway.operations import Desk
+from gateway.readiness import Readiness
+from gateway.room import Room
 from gateway.routes import add_routes
 from shared import tracing
 from shared.database import open_pool
@@ -47,7 +49,15 @@ def express_of(app: web.Application) -> Express | None:
     """Return the express lane of a started application; none where each request is told about: it tells nothing."""
     if tracing.tracer is not None or log.is_enabled_for(logging.DEBUG):
         return None
-    return Express(app[DESK], app[DISPATCHER], app[ACCESS], app[ROOM], app[SETTINGS].body_bytes_max)
+    return Express(
+        app[DESK],
+        app[DISPATCHER],
+        app[BOOKS],
+        app[STREAMS],
+        app[ACCESS],
+        app[ROOM],
+        app[SETTINGS].body_bytes_max,
+    )
 
 
 async def _books(app: web.Application) -> AsyncIterator[None]:
@@ -71,6 +81,7 @@ async def _access(app: web.Application) -> AsyncIterator[None]:
 async def _streams(app: web.Application) -> AsyncIterator[None]:
     async with open_streams(app[SETTINGS]) as streams:
         app[STREAMS] = streams
+        app[READINESS] = Readiness(app[BOOKS], streams, app[SETTINGS].partition_count)
         yield
 
 
@@ -78,5 +89,5 @@ async def _dispatcher(app: web.Application) -> AsyncIterator[None]:
     dispatcher = Dispatcher(app[SETTINGS], app[STREAMS], app[BOOKS].find)
     async with dispatcher.running():
         app[DISPATCHER] = dispatcher
-        app[DESK] = Desk(dispatcher.reply_key, app[SETTINGS].wait_seconds)
+        app[DESK] = Desk(lambda: dispatcher.reply_key, app[SETTINGS].wait_seconds)
         yield

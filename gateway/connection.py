@@ -30,9 +30,9 @@ SWEEP_SECONDS_MAX = 1.0  # how much later than its limit a slow client may be cu
 SWEEP_AT_ONCE = 500  # connections: less than a millisecond in which nobody else is served
 # No access log; an idle connection is kept for longer than load balancers keep theirs.
 ARGUMENTS: dict[str, Any] = {"access_log": None, "keepalive_timeout": 75.0}
-# How long a connection rests after a request on it was refused for want of room: what Retry-After asks for. To refuse
-# costs nearly as much as to serve, so who asks again at once must not be refused again at once.
-REFUSED_PAUSE_SECONDS = 1.0
+# How long a connection rests, at most, after a request on it was refused for want of room: what Retry-After asks for.
+# To refuse costs more than to serve, so who asks again at once must not be refused again at once.
+REFUSED_REST_SECONDS = 1.0
 LINGERING_SECONDS_MAX = 10.0  # to take the rest of a body whose request is answered already
 
 log = structlog.get_logger(__name__)
@@ -185,7 +185,7 @@ class Connection(web.RequestHandler):
         """Send an answer; after one that says that there is no room, let the connection rest."""
         sent = await super().finish_response(request, resp, start_time)
         if resp.get(NO_ROOM) and resp.keep_alive:
-            await asyncio.sleep(REFUSED_PAUSE_SECONDS)
+            await resp[NO_ROOM].rest(REFUSED_REST_SECONDS)
         return sent
 
     def handle_error(

@@ -7,9 +7,8 @@ have lost it. A submit whose fate is unknown counts as accepted. Knows nothing o
 import asyncio
 import contextlib
 import secrets
-import signal
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from itertools import islice
 from uuid import UUID
@@ -17,13 +16,14 @@ from uuid import UUID
 import structlog
 
 from gateway import metrics
-from gateway.held import Held, State, Tell, Waiter, reason_of, refusal_of
+from gateway.held import Deadlines, Held, State, Tell, Waiter, reason_of, refusal_of
 from gateway.refusals import refusals
 from shared import keys
 from shared.commands import Command, Reply
 from shared.database import DatabaseError
-from shared.errors import Pending, Refused, ServiceError, Unavailable
+from shared.errors import Pending, Refused, ServiceError, Unavailable, WalletQueueFull
 from shared.messages import START
+from shared.process import end_process_when_broken, seconds_since_stop
 from shared.settings import GatewaySettings
 from shared.streams import Full, RedisError, Streams, Submission
 
@@ -34,6 +34,7 @@ ANSWER_AT_ONCE = 16
 LOOK_EVERY_SECONDS = 1.0  # one look per second for all old waiters together
 LOOK_AFTER_SECONDS = 1.0  # a reply that takes longer may have been lost
 LOOK_MAX = 5_000  # commands in one look, oldest first
+LOST_IN_A_LINE = 100  # ids in one line of the log: what collects logs cuts longer ones
 
 Find = Callable[[Sequence[UUID]], Awaitable[Sequence[Reply]]]
 
@@ -47,19 +48,22 @@ class Dispatcher:
         self._settings = settings
         self._streams = streams
         self._find = find
-        self.reply_key = keys.reply_stream(secrets.token_hex(6))
+        self.reply_key = _new_reply_key()
         self._held: dict[UUID, Held] = {}
         self._outbox: deque[Held] = deque()
         self._outbox_filled = asyncio.Event()
         self._look_now = asyncio.Event()
         self._redis_away = False
+        self._waiting: Counter[UUID] = Counter()  # by wallet
+        self._deadlines = Deadlines(self._stop_waiting)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run the flush, the reply reader and the look for lost replies; leaving ends them."""
-        tasks = [asyncio.create_task(step()) for step in (self._flush, self._read_replies, self._look)]
+        """Run the flush, the reply reader, the look for lost replies and the end of waits; leaving ends them."""
+        steps = (self._flush, self._read_replies, self._look, self._deadlines.keep)
+        tasks = [asyncio.create_task(step()) for step in steps]
         for task in tasks:
-            task.add_done_callback(_stop_process_when_broken)
+            task.add_done_callback(end_process_when_broken)
         try:
             yield
             await self._make_safe()
@@ -88,18 +92,23 @@ class Dispatcher:
     def begin(self, command: Command, wait_seconds: float, tell: Tell) -> None:
         """Submit a command and return; `tell` hears later what `submit` would return or raise.
 
-        Raises Unavailable when this gateway holds as many commands as it may.
+        Raises Unavailable when this gateway holds as many commands as it may, and WalletQueueFull when as many requests
+        wait for this wallet as may: one wallet must not take the room of all.
         """
-        loop = asyncio.get_running_loop()
+        now = asyncio.get_running_loop().time()
+        if self._waiting[command.wallet_id] >= self._settings.wallet_requests_max:
+            refusals.note("wallet_requests_max", command)
+            raise WalletQueueFull(f"Too many requests wait for wallet {command.wallet_id}.")
         held = self._held.get(command.id)
         if held is None:
             if len(self._held) >= self._settings.held_commands_max:
                 refusals.note("held_commands_max", command)
                 raise Unavailable("Too many operations are under way in this gateway.")
-            held = self._held[command.id] = Held(command, loop.time())
+            held = self._held[command.id] = Held(command, now)
             self._enqueue(held)
-        waiter = Waiter(tell)
-        waiter.timer = loop.call_later(wait_seconds, self._stop_waiting, held, waiter)
+        waiter = Waiter(held, tell, self._deadlines.at(now + wait_seconds), self._waiting)
+        self._waiting[command.wallet_id] += 1
+        waiter.deadlines.add(waiter)
         held.waiters.add(waiter)
 
     def find_held(self, operation_id: UUID) -> Command | None:
@@ -156,20 +165,29 @@ class Dispatcher:
                 self._refuse(held, refusal, reason_of(answer))
         late, held.late = held.late, []
         for waiter in late:
-            self._stop_waiting(held, waiter)
+            self._stop_waiting(waiter)
 
     async def _until_redis_answers(self) -> None:
         while self._redis_away:
             for held in [held for held in self._held.values() if held.late]:
                 for waiter in held.late:
-                    self._stop_waiting(held, waiter)
+                    self._stop_waiting(waiter)
             try:
                 await self._streams.ping()
             except RedisError:
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 self._redis_away = False
+                self._put_lost_ones_first()
                 log.info("redis answers again", held=len(self._held))
+
+    def _put_lost_ones_first(self) -> None:
+        """Submit again what was under way when Redis was lost before what came later: some got a 202."""
+        lost = sorted((held for held in self._held.values() if held.is_parked), key=lambda held: held.since)
+        metrics.RESUBMISSIONS.inc(len(lost))
+        for held in lost:
+            held.in_outbox = True
+        self._outbox.extendleft(reversed(lost))
 
     def _lost_redis(self, doing: str) -> None:
         if not self._redis_away:
@@ -190,9 +208,10 @@ class Dispatcher:
 
     # ---- the end of a wait --------------------------------------------------------------------------------------
 
-    def _stop_waiting(self, held: Held, waiter: Waiter) -> None:
-        if waiter.timer is None:
+    def _stop_waiting(self, waiter: Waiter) -> None:
+        if waiter.is_told:
             return
+        held = waiter.held
         if held.state is State.SUBMITTED:
             held.waiters.discard(waiter)
             waiter.answer(Pending(held.command))
@@ -206,15 +225,13 @@ class Dispatcher:
     def _refuse(self, held: Held, error: Refused, reason: str) -> None:
         del self._held[held.command.id]
         refusals.note(reason, held.command)
-        for waiter in held.waiters:
-            waiter.answer(error)
+        held.answer(error)
 
     def _decide(self, replies: Iterable[Reply]) -> None:
         for reply in replies:
             held = self._held.pop(reply.operation.id, None)
             if held is not None:
-                for waiter in held.waiters:
-                    waiter.answer(reply)
+                held.answer(reply)
 
     # ---- replies, and the look for those that were lost ---------------------------------------------------------
 
@@ -227,6 +244,9 @@ class Dispatcher:
                 # From the start again: a Redis that came back empty may give out lower ids. What is read twice finds
                 # nobody waiting.
                 after, broken = START, True
+                if self._settings.redis_cluster:
+                    # Most likely on another node. What is sent to the old key meanwhile is found in the books.
+                    self.reply_key = _new_reply_key()
                 self._lost_redis("read replies")
                 self._outbox_filled.set()  # the flush finds out when it is back
                 await asyncio.sleep(RETRY_SECONDS)
@@ -281,15 +301,23 @@ class Dispatcher:
             self._submit_again(lost)
 
     async def _make_safe(self) -> None:
-        """Before the end, wait until Redis has every command that was accepted: whoever got a 202 relies on it."""
+        """Before the end, wait until Redis has every command that was accepted: whoever got a 202 relies on it.
+
+        One deadline, counted from SIGTERM, holds for the open requests and for this.
+        """
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.drain_seconds):
+            async with asyncio.timeout(self._settings.drain_seconds - seconds_since_stop()):
                 while any(held.message_id is None for held in self._held.values()):
                     self._look_now.set()
                     await asyncio.sleep(RETRY_SECONDS)
         lost = [str(held.command.id) for held in self._held.values() if held.message_id is None]
-        if lost:
-            log.error("ended with commands that Redis may not have", operations=lost[:100], count=len(lost))
+        for start in range(0, len(lost), LOST_IN_A_LINE):
+            some = lost[start : start + LOST_IN_A_LINE]
+            log.error("ended with commands that Redis may not have", operations=some, count=len(lost))
+
+
+def _new_reply_key() -> str:
+    return keys.reply_stream(secrets.token_hex(6))
 
 
 async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
@@ -298,10 +326,3 @@ async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
         for task in pending:
             task.cancel()
         await asyncio.wait(pending, timeout=RETRY_SECONDS)
-
-
-def _stop_process_when_broken(task: asyncio.Task[None]) -> None:
-    """End the process, in order, when one of its loops ends by itself: a defect that must not go unseen."""
-    if not task.cancelled() and (error := task.exception()):
-        log.critical("the dispatcher is broken", error=repr(error), exc_info=error)
-        signal.raise_signal(signal.SIGTERM)

@@ -1,13 +1,15 @@
-"""The express lane: the request that carries the load, an operation that arrived whole, without aiohttp's ceremony.
+"""The express lane: the two requests that carry the load, arrived whole, without aiohttp's ceremony.
 
 aiohttp makes a request, a task, a response and a writer of each message and looks for its route. This takes a message
-from aiohttp's parser and writes its answer to the connection. It decides nothing: what is asked and what is answered
-come from `gateway/operations.py`, as on the other way, and whatever is out of the ordinary it leaves to that one.
+from aiohttp's parser and writes its answer to the connection: for an operation, and for a look at a wallet. It decides
+nothing: what is asked and what is answered come from `gateway/operations.py`, as on the other way, and whatever is out
+of the ordinary it leaves to that one.
 """
 
+import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import cache
 from http import HTTPStatus
 
@@ -19,17 +21,21 @@ from prometheus_client import Histogram
 
 from gateway import metrics, operations, problems, requests
 from gateway.access import Access, Scope
+from gateway.books import Books
 from gateway.dispatcher import Dispatcher
 from gateway.handlers import ANYBODY
-from gateway.middleware import Room, new_request_id
+from gateway.middleware import new_request_id
 from gateway.operations import Asked, Desk
 from gateway.responses import HEADERS, JSON, Answer, write_json
+from gateway.room import Room
 from shared.commands import Reply
 from shared.errors import Pending, ServiceError
 from shared.ids import read_id
+from shared.streams import Streams
 
-ROUTE = "POST /api/v1/wallets/{wallet_id}/operation"
-_PATH = re.compile(r"/api/v1/wallets/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/operation/?\Z", re.ASCII)
+WALLET_ROUTE = "GET /api/v1/wallets/{wallet_id}"
+OPERATION_ROUTE = "POST /api/v1/wallets/{wallet_id}/operation"
+_PATH = re.compile(r"/api/v1/wallets/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(/operation)?/?\Z", re.ASCII)
 
 Write = Callable[[bytes], None]
 
@@ -40,16 +46,26 @@ class Express:
     """The express lane of one gateway process. `access` is None where nobody has to say who they are."""
 
     def __init__(
-        self, desk: Desk, dispatcher: Dispatcher, access: Access | None, room: Room, body_bytes_max: int
+        self,
+        desk: Desk,
+        dispatcher: Dispatcher,
+        books: Books,
+        streams: Streams,
+        access: Access | None,
+        room: Room,
+        body_bytes_max: int,
     ) -> None:
         self.desk = desk
         self.dispatcher = dispatcher
+        self.books = books
+        self.streams = streams
         self.room = room
         self._access = access
         self._body_bytes_max = body_bytes_max
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self, message: RawRequestMessage, payload: StreamReader, write: Write) -> bool:
-        """Serve a request if it is of the usual kind, and call `write` once, now or later, with the whole answer.
+        """Serve a request if it is of a usual kind, and call `write` once, now or later, with the whole answer.
 
         Returns False, and has done nothing, where it is not.
         """
@@ -57,83 +73,118 @@ class Express:
         path = _PATH.match(message.path)
         if (
             path is None
-            or message.method != "POST"
-            or not payload.is_eof()
-            or payload.total_bytes > self._body_bytes_max
-            or headers.get("Content-Type") != JSON
             or message.version != HttpVersion11
             or message.should_close
             or message.chunked
             or message.upgrade
+            or not payload.is_eof()
             or "Expect" in headers
             or "Content-Encoding" in headers
             or self.room.is_full
         ):
             return False
+        is_operation = message.method == "POST" and path[2] is not None and headers.get("Content-Type") == JSON
+        is_look = message.method == "GET" and path[2] is None
+        if not (is_operation or is_look) or payload.total_bytes > (self._body_bytes_max if is_operation else 0):
+            return False
         caller: str | None = ANYBODY
         if self._access is not None:
-            caller = self._access.known_caller(headers.get("Authorization"), Scope.OPERATE)
+            scope = Scope.OPERATE if is_operation else Scope.READ
+            caller = self._access.known_caller(headers.get("Authorization"), scope)
         if caller is None:
             return False
-        _Passage(self, message, write).begin(path[1], payload, caller)
+        if is_operation:
+            _Passage(self, OPERATION_ROUTE, message, write).operate(path[1], payload, caller)
+        else:
+            self.start(_Passage(self, WALLET_ROUTE, message, write).look(path[1]))
         return True
+
+    def start(self, rest: Coroutine[None, None, None]) -> None:
+        """Go on with a request that has to wait for a store."""
+        task = asyncio.create_task(rest)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
 
 class _Passage:
     """One request on its way through the lane."""
 
-    __slots__ = ("_asked", "_began", "_lane", "_message", "_request_id", "_write")
+    __slots__ = ("_asked", "_began", "_lane", "_message", "_request_id", "_route", "_write")
 
-    def __init__(self, lane: Express, message: RawRequestMessage, write: Write) -> None:
+    def __init__(self, lane: Express, route: str, message: RawRequestMessage, write: Write) -> None:
         self._began = time.perf_counter()
         self._lane = lane
+        self._route = route
         self._message = message
         self._write = write
         self._request_id = requests.request_id(message) or new_request_id(message)
         self._asked: Asked | None = None
+        lane.room.enter()
 
-    def begin(self, wallet_id: str, payload: StreamReader, caller: str) -> None:
+    def operate(self, wallet_id: str, payload: StreamReader, caller: str) -> None:
+        """Submit an operation; its outcome is answered when it comes."""
         lane, message = self._lane, self._message
-        lane.room.under_way += 1
         try:
             key, body = requests.idempotency_key(message), payload.read_nowait()
             self._asked = asked = lane.desk.ask(message, read_id(wallet_id), key, body, caller, self._request_id)
-            lane.dispatcher.begin(asked.command, asked.wait_seconds, self.end)
+            lane.dispatcher.begin(asked.command, asked.wait_seconds, self._end)
         except ServiceError as error:
-            self.end(error)
+            self._end(error)
+        except Exception:
+            log.exception("defect", request_id=self._request_id, path=message.path)
+            self._answer(problems.answer_of_defect(message.path))
+
+    async def look(self, wallet_id: str) -> None:
+        """Answer with the wallet as it stands."""
+        try:
+            answer = await operations.answer_of_look(self._lane.books, read_id(wallet_id))
+        except ServiceError as error:
+            answer = problems.answer_of(error, self._message.path)
         except Exception:
             log.exception("defect", request_id=self._request_id, path=self._message.path)
-            self._write_answer(problems.answer_of_defect(self._message.path))
+            answer = problems.answer_of_defect(self._message.path)
+        self._answer(answer)
 
-    def end(self, outcome: Reply | ServiceError) -> None:
-        """Answer with what became of the request."""
+    def _end(self, outcome: Reply | ServiceError) -> None:
+        """Answer with what became of the operation."""
+        if self._asked is not None and isinstance(outcome, Pending):
+            self._lane.start(self._pend(self._asked, outcome))
+            return
         try:
             answer = self._answer_of(outcome)
         except Exception:
             log.exception("defect", request_id=self._request_id, path=self._message.path)
             answer = problems.answer_of_defect(self._message.path)
-        self._write_answer(answer)
+        self._answer(answer)
+
+    async def _pend(self, asked: Asked, pending: Pending) -> None:
+        try:
+            answer = await operations.answer_of_pending(asked, pending, self._lane.streams)
+        except ServiceError as error:
+            answer = problems.answer_of(error, self._message.path)
+        except Exception:
+            log.exception("defect", request_id=self._request_id, path=self._message.path)
+            answer = problems.answer_of_defect(self._message.path)
+        self._answer(answer)
 
     def _answer_of(self, outcome: Reply | ServiceError) -> Answer:
         try:
             if self._asked is not None and isinstance(outcome, Reply):
                 return operations.answer_of_reply(self._asked, outcome)
-            if self._asked is not None and isinstance(outcome, Pending):
-                return operations.answer_of_pending(self._asked, outcome)
         except ServiceError as error:
             outcome = error
         assert isinstance(outcome, ServiceError)  # noqa: S101 there is no reply before something was asked
         return problems.answer_of(outcome, self._message.path)
 
-    def _write_answer(self, answer: Answer) -> None:
-        self._lane.room.under_way -= 1
-        _observer_of(answer.status).observe(time.perf_counter() - self._began)
+    def _answer(self, answer: Answer) -> None:
+        self._lane.room.leave()
+        _observer_of(self._route, answer.status).observe(time.perf_counter() - self._began)
         self._write(_written(answer, self._request_id))
 
 
 @cache
-def _observer_of(status: int) -> Histogram:
-    return metrics.observer_of(ROUTE, status)
+def _observer_of(route: str, status: int) -> Histogram:
+    return metrics.observer_of(route, status)
 
 
 def _written(answer: Answer, request_id: str) -> bytes:

@@ -11,6 +11,7 @@ from gateway.books import Books
 from gateway.dispatcher import Dispatcher
 from gateway.middleware import COMMAND, REQUEST_ID
 from gateway.operations import Desk
+from gateway.readiness import Readiness
 from shared.commands import Status
 from shared.errors import NotFound, Pending, Unavailable
 from shared.ids import new_id
@@ -25,6 +26,7 @@ ACCESS: web.AppKey[Access | None] = web.AppKey("access")
 STREAMS = web.AppKey("streams", Streams)
 DISPATCHER = web.AppKey("dispatcher", Dispatcher)
 DESK = web.AppKey("desk", Desk)
+READINESS = web.AppKey("readiness", Readiness)
 
 CALLER = "caller"
 ANYBODY = ""  # the caller, when nobody has to say who they are
@@ -54,10 +56,7 @@ async def create_wallet(request: web.Request) -> web.Response:
 async def read_wallet(request: web.Request) -> web.Response:
     """Return a wallet."""
     wallet_id = requests.uuid_in_path(request, "wallet_id")
-    wallet = await request.app[BOOKS].wallet(wallet_id)
-    if wallet is None:
-        raise NotFound.wallet(wallet_id)
-    return responses.as_json(responses.wallet_view(wallet))
+    return responses.respond(await operations.answer_of_look(request.app[BOOKS], wallet_id))
 
 
 async def operate(request: web.Request) -> web.Response:
@@ -70,7 +69,7 @@ async def operate(request: web.Request) -> web.Response:
     try:
         reply = await request.app[DISPATCHER].submit(asked.command, asked.wait_seconds)
     except Pending as pending:
-        return responses.respond(operations.answer_of_pending(asked, pending))
+        return responses.respond(await operations.answer_of_pending(asked, pending, request.app[STREAMS]))
     return responses.respond(operations.answer_of_reply(asked, reply))
 
 
@@ -124,17 +123,6 @@ async def healthz(request: web.Request) -> web.Response:
 
 async def readyz(request: web.Request) -> web.Response:
     """Say whether operations can be served: both stores answer and a worker owns every partition."""
-    missing = []
-    partition_count = request.app[SETTINGS].partition_count
-    try:
-        owned = await request.app[BOOKS].owned_partitions()
-        if owned < partition_count:
-            missing.append(f"workers: {partition_count - owned} of {partition_count} partitions have no owner")
-    except Unavailable:
-        missing.append("postgres")
-    try:
-        await request.app[STREAMS].ping()
-    except RedisError:
-        missing.append("redis")
+    missing = await request.app[READINESS].missing()
     status = "unavailable" if missing else "ok"
     return responses.as_json({"status": status, "missing": missing}, 503 if missing else 200)

@@ -1,16 +1,20 @@
 """A command that is not decided yet, who waits for it, and why it may be refused after all."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from math import ceil
+from uuid import UUID
 
 from shared.commands import Command, Reply
 from shared.errors import Refused, ServiceError, Unavailable, WalletQueueFull
 from shared.streams import Full, Submission
 
 RETRY_AFTER_SECONDS_MAX = 60  # what waits may stand still, and go on at any moment
+
+TICK_SECONDS = 0.02
 
 # Takes what became of a command: its reply, or Pending, or Refused. Called once, and must not raise.
 Tell = Callable[[Reply | ServiceError], None]
@@ -26,17 +30,46 @@ class State(Enum):
 
 @dataclass(slots=True, eq=False)
 class Waiter:
-    """Somebody who waits for an outcome; without a timer once told."""
+    """Somebody who waits for the outcome of a held command, until a deadline."""
 
+    held: "Held"
     tell: Tell
-    timer: asyncio.TimerHandle | None = None
+    deadlines: "set[Waiter]"  # those that share this one's tick
+    waiting: Counter[UUID]  # how many wait, by wallet
+    is_told: bool = False
 
     def answer(self, outcome: Reply | ServiceError) -> None:
         """Tell the outcome, unless one was told."""
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
+        if not self.is_told:
+            self.is_told = True
+            self.deadlines.discard(self)
+            wallet_id = self.held.command.wallet_id
+            self.waiting[wallet_id] -= 1
+            if not self.waiting[wallet_id]:
+                del self.waiting[wallet_id]
             self.tell(outcome)
+
+
+class Deadlines:
+    """Ends waits, up to a tick late: a timer for each request costs more than all else that is kept of it."""
+
+    def __init__(self, end: Callable[[Waiter], None]) -> None:
+        self._end = end
+        self._by_tick: dict[int, set[Waiter]] = {}
+
+    def at(self, moment: float) -> set[Waiter]:
+        """Return the waiters whose wait ends with the tick of a moment of the loop's clock; add to it, or discard."""
+        return self._by_tick.setdefault(ceil(moment / TICK_SECONDS), set())
+
+    async def keep(self) -> None:
+        """End waits, for ever."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            now = int(loop.time() / TICK_SECONDS)
+            for tick in [tick for tick in self._by_tick if tick <= now]:
+                for waiter in list(self._by_tick.pop(tick)):
+                    self._end(waiter)
 
 
 @dataclass(slots=True, eq=False)
@@ -51,6 +84,12 @@ class Held:
     in_outbox: bool = False
     waiters: set[Waiter] = field(default_factory=set)
     late: list[Waiter] = field(default_factory=list)
+
+    def answer(self, outcome: Reply | ServiceError) -> None:
+        """Tell everybody who waits; it is not held any more."""
+        for waiter in self.waiters:
+            waiter.answer(outcome)
+        self.waiters.clear()  # they know it, and it knows them: left so, only the garbage collector would free them
 
     @property
     def is_parked(self) -> bool:

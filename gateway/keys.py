@@ -17,11 +17,13 @@ from shared.ids import new_id
 from shared.process import prepare_database
 from shared.settings import GatewaySettings
 
+EXPIRES_DAYS_MAX = 3_650  # who means longer means for ever, and should say so by leaving it out
+
 Command = Callable[[Connection, argparse.Namespace], Coroutine[Any, Any, int]]
 
 
 def main(arguments: list[str]) -> int:
-    """Run one command; returns the exit code: 0 done, 1 not done."""
+    """Run one command; returns the exit code: 0 done, 1 not done. Raises SystemExit(2) for what it cannot read."""
     options = _parser().parse_args(arguments)
     try:
         return asyncio.run(_run(options))
@@ -48,7 +50,8 @@ async def _run(options: argparse.Namespace) -> int:
 async def _create(connection: Connection, options: argparse.Namespace) -> int:
     key_id = new_id()
     token, digest = make_token(key_id)
-    expires_at = datetime.now(UTC) + timedelta(days=options.expires_days) if options.expires_days else None
+    days: int | None = options.expires_days
+    expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
     scopes = sorted(set(options.scope))
     await connection.execute(sql.query("create_api_key"), key_id, options.name, digest, scopes, expires_at)
     if options.json:
@@ -88,6 +91,12 @@ def _print(value: object) -> None:
     sys.stdout.write(json.dumps(value, default=str) + "\n")
 
 
+def _days(text: str) -> int:
+    if text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= EXPIRES_DAYS_MAX:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 to {EXPIRES_DAYS_MAX}")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m gateway keys", description="Manage API keys.")
     commands = parser.add_subparsers(required=True, metavar="create|list|revoke")
@@ -96,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     create.add_argument(
         "--scope", required=True, action="append", choices=[scope.value for scope in Scope], help="may be repeated"
     )
-    create.add_argument("--expires-days", type=int, help="days until it expires (default: never)")
+    create.add_argument("--expires-days", type=_days, help="days until it expires (default: never)")
     create.set_defaults(command=_create)
     listing = commands.add_parser("list", help="show all keys, without their secrets")
     listing.set_defaults(command=_list)

@@ -1,12 +1,14 @@
 """Where the gateway listens, and the refusal to do that in public while nobody has to say who they are."""
 
 import ipaddress
+import resource
 import socket
 
 from shared.errors import Misconfigured
 from shared.settings import GatewaySettings
 
 BACKLOG = 1024  # connections that may wait to be accepted
+DESCRIPTORS = 65_536  # files and connections one process may have open, as in docker-compose.yml
 
 
 def refuse_open_door(settings: GatewaySettings) -> None:
@@ -22,8 +24,19 @@ def refuse_open_door(settings: GatewaySettings) -> None:
         )
 
 
+def _ask_for_descriptors() -> None:
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if most == resource.RLIM_INFINITY else min(DESCRIPTORS, most)
+    if now != resource.RLIM_INFINITY and now < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
 def listen(settings: GatewaySettings) -> socket.socket:
-    """Open the listening socket; raises Misconfigured when the address is taken or not to be had."""
+    """Open the listening socket; raises Misconfigured when the address is taken or not to be had.
+
+    Asks the system for a descriptor for each connection: 1024 is all that many give unless asked.
+    """
+    _ask_for_descriptors()
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)

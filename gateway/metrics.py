@@ -42,6 +42,7 @@ REFUSAL_REASONS = (
     "not_a_stream",
     "redis_away",
     "held_commands_max",
+    "wallet_requests_max",
     "requests_max",
 )
 _refusals = {reason: REFUSALS.labels(reason) for reason in REFUSAL_REASONS}  # from the start, at zero

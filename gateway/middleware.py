@@ -2,7 +2,6 @@
 
 import logging
 import time
-from dataclasses import dataclass
 from random import getrandbits
 
 import structlog
@@ -11,12 +10,13 @@ from aiohttp.typedefs import Handler, Middleware
 
 from gateway import metrics, problems, requests
 from gateway.refusals import refusals
+from gateway.room import Room
 from shared import tracing
 from shared.errors import ServiceError, Unavailable
 
 REQUEST_ID = "request_id"
 COMMAND = "command"  # what was asked for, where the request came so far
-NO_ROOM = "no_room"  # set on an answer: the gateway had as many requests under way as it takes
+NO_ROOM = "no_room"  # on the answer to a request for which there was none: the Room
 HEALTH = ("/healthz", "/readyz")  # answered under any load: to the one who decides whether to restart this process
 
 log = structlog.get_logger(__name__)
@@ -31,19 +31,6 @@ async def expect(request: web.Request) -> web.StreamResponse | None:
     response = problems.of_http_error(web.HTTPExpectationFailed(), request)
     response.headers["X-Request-ID"] = requests.request_id(request) or new_request_id(request)
     return response
-
-
-@dataclass(slots=True)
-class Room:
-    """How many requests are under way in this process, and how many may be."""
-
-    requests_max: int
-    under_way: int = 0
-
-    @property
-    def is_full(self) -> bool:
-        """Whether one more is too many."""
-        return self.under_way >= self.requests_max
 
 
 def edge(room: Room) -> Middleware:
@@ -61,7 +48,7 @@ def edge(room: Room) -> Middleware:
         is_refused = room.is_full and request.path.rstrip("/") not in HEALTH
         if is_refused:
             refusals.note("requests_max")
-        room.under_way += 1
+        room.enter()
         try:
             response = await (_refuse if is_refused else handler)(request)
         except ServiceError as error:
@@ -79,9 +66,9 @@ def edge(room: Room) -> Middleware:
             log.exception("defect", request_id=request_id, method=request.method, path=request.path)
             response = problems.of_defect(request)
         finally:
-            room.under_way -= 1
+            room.leave()
         if is_refused:
-            response[NO_ROOM] = True
+            response[NO_ROOM] = room
         if not response.prepared:
             response.headers["X-Request-ID"] = request_id
         seconds = time.perf_counter() - began

@@ -1,20 +1,25 @@
-"""One operation from request to answer, by whichever way it came: through aiohttp, or by the express lane.
+"""An operation, and a look at a wallet, from request to answer: by aiohttp's way or by the express lane.
 
-Guarantees that both give the same answers. Knows what the contract says of an operation; decides nothing about money.
+Guarantees that both give the same answers. Knows what the contract says; decides nothing about money.
 """
 
+import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import getrandbits
 from uuid import UUID
 
 from gateway import requests, responses
+from gateway.books import Books
 from gateway.requests import HasHeaders
 from gateway.responses import Answer
 from shared.commands import Command, Reason, Reply, Status, operation_id_of_key
 from shared.errors import KeyReused, NotFound, Pending, Rejected
 from shared.ids import new_id
 from shared.money import format_units
+from shared.node import RedisError
+from shared.streams import Streams
 
 KEY_REUSED = "This Idempotency-Key was used on this wallet before, with another operation or amount."
 
@@ -26,13 +31,14 @@ class Asked:
     command: Command
     wait_seconds: float
     headers: dict[str, str]
+    has_key: bool
 
 
 @dataclass(slots=True)
 class Desk:
-    """Makes commands for one gateway process: `reply_to` is its reply key, `wait_seconds` the longest wait."""
+    """Makes commands for one gateway process: `reply_to` tells its reply key, `wait_seconds` is the longest wait."""
 
-    reply_to: str
+    reply_to: Callable[[], str]
     wait_seconds: float
 
     def ask(
@@ -46,14 +52,14 @@ class Desk:
             operation_type,
             amount,
             datetime.now(UTC),
-            self.reply_to,
+            self.reply_to(),
             request_id,
             getrandbits(63),
         )
         preferred = requests.preferred_wait(request)
         if preferred is None or preferred > self.wait_seconds:
-            return Asked(command, self.wait_seconds, {})
-        return Asked(command, preferred, {"Preference-Applied": f"wait={preferred}"})
+            return Asked(command, self.wait_seconds, {}, key is not None)
+        return Asked(command, preferred, {"Preference-Applied": f"wait={preferred}"}, key is not None)
 
 
 def answer_of_reply(asked: Asked, reply: Reply) -> Answer:
@@ -72,14 +78,28 @@ def answer_of_reply(asked: Asked, reply: Reply) -> Answer:
     return Answer(200, responses.applied_view(reply), headers)
 
 
-def answer_of_pending(asked: Asked, pending: Pending) -> Answer:
-    """Return the answer to a request whose wait is over: accepted, not decided; raises KeyReused."""
+async def answer_of_pending(asked: Asked, pending: Pending, streams: Streams) -> Answer:
+    """Return the answer to a request whose wait is over: accepted, not decided; raises KeyReused.
+
+    Under an Idempotency-Key another gateway may have been asked first, which decides what will be applied.
+    """
     command, accepted = asked.command, pending.command
+    if asked.has_key:
+        with contextlib.suppress(*RedisError):
+            accepted = await streams.find_waiting(command.wallet_id, command.id) or accepted
     if (accepted.type, accepted.amount) != (command.type, command.amount):
         raise KeyReused(KEY_REUSED)
     location = f"/api/v1/wallets/{command.wallet_id}/operations/{command.id}"
     headers = {**asked.headers, "Location": location, "Retry-After": str(responses.RETRY_AFTER_SECONDS)}
     return Answer(202, {"operation": responses.pending_view(accepted)}, headers)
+
+
+async def answer_of_look(books: Books, wallet_id: UUID) -> Answer:
+    """Return a wallet as it stands; raises NotFound or Unavailable."""
+    wallet = await books.wallet(wallet_id)
+    if wallet is None:
+        raise NotFound.wallet(wallet_id)
+    return Answer(200, responses.wallet_view(wallet), {})
 
 
 def _sentence(reply: Reply, command: Command) -> str:

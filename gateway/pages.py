@@ -28,6 +28,7 @@ SECURITY_HEADERS: Final = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
+    "Server": "wallet",
 }
 
 # Both interfaces write style elements while they run, so styles cannot be held to 'self'; scripts are.

@@ -97,8 +97,9 @@ def answer_of(error: ServiceError, instance: str) -> Answer:
     if isinstance(error, Invalid) and error.errors:
         members["errors"] = [{"field": field, "message": message} for field, message in error.errors]
     if isinstance(error, Rejected):
-        members["balance"] = format_units(error.operation.balance)
-        members["operation_id"] = str(error.operation.id)
+        if error.operation.reason is not Reason.UNREADABLE:  # of which the books know nothing
+            members["balance"] = format_units(error.operation.balance)
+            members["operation_id"] = str(error.operation.id)
         if error.replayed:
             headers["Idempotency-Replayed"] = "true"
     if isinstance(error, Unauthenticated):

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import sql
 from shared.database import Connection, DatabaseError, Record, connect
 from shared.errors import OperatorError
-from shared.nodes import Call, Nodes, RedisError, is_refused
+from shared.node import RedisError, is_refused
+from shared.nodes import Call, Nodes
 from shared.settings import WorkerSettings
 
 NAME = "wallet-streams"  # in pg_stat_activity

@@ -19,7 +19,7 @@ TOKEN_MAX = 2**63 - 1  # a bigint
 
 
 class Unreadable(ValueError):
-    """A message is not a command; the text says why."""
+    """A message is not a command, or not a reply; the text says why."""
 
 
 def encode_command(command: Command) -> tuple[str, ...]:
@@ -68,8 +68,11 @@ def encode_replies(replies: Iterable[Reply]) -> bytes:
 
 
 def decode_replies(text: bytes) -> list[Reply]:
-    """Read what encode_replies wrote."""
-    return [_reply_of(fields) for fields in orjson.loads(text)]
+    """Read what encode_replies wrote; raises Unreadable."""
+    try:
+        return [_reply_of(fields) for fields in orjson.loads(text)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise Unreadable(repr(error)) from error
 
 
 def _reply_fields(reply: Reply) -> dict[str, Any]:

@@ -1,13 +1,19 @@
-"""How a process of the service starts and ends: stores awaited, schema up to date, SIGTERM turned into an event."""
+"""How a process of the service starts and ends: stores awaited, schema up to date, SIGTERM turned into an event.
+
+Guarantees that SIGTERM ends a process in order, at whatever moment it comes, and that all that is still to be done then
+has one deadline, counted from the signal.
+"""
 
 import asyncio
 import contextlib
 import gc
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
+import structlog
 import uvloop
 
 from shared.database import DatabaseLost, connect, wait_until_up
@@ -18,16 +24,28 @@ from shared.streams import RedisError, Streams
 
 # Python's own are (700, 10, 10): new objects before a young collection, and how many of those before an older one.
 COLLECTOR_THRESHOLDS = (20_000, 50, 100)
+CANCEL_SECONDS = 0.1  # between two attempts to cancel
+CLOSE_SECONDS_MAX = 1.0  # to take leave of a Postgres that may not answer any more
+
+log = structlog.get_logger(__name__)
+
+Result = TypeVar("Result")
+
+_stop_began: float | None = None
+
+
+class StoppedAtStart(Exception):
+    """SIGTERM came before the process began its work: there is nothing to drain."""
 
 
 @contextlib.asynccontextmanager
 async def open_streams(settings: Settings) -> AsyncIterator[Streams]:
     """Wait until Redis answers, load the function library, and close the connections at the end."""
     streams = Streams(settings)
-    url = settings.redis_url.get_secret_value()
-    address = url.rpartition("@")[2].removeprefix("redis://")  # without the password
     try:
-        await wait_until_up("Redis", address, settings.start_timeout_seconds, streams.load_library, RedisError)
+        await wait_until_up(
+            "Redis", settings.redis_address, settings.start_timeout_seconds, streams.load_library, RedisError
+        )
         yield streams
     finally:
         await streams.close()
@@ -41,7 +59,7 @@ async def prepare_database(settings: Settings) -> None:
         try:
             await migrate(connection, settings.partition_count)
         finally:
-            await connection.close()
+            await connection.close(timeout=CLOSE_SECONDS_MAX)
 
     address = f"{settings.postgres_host}:{settings.postgres_port}"
     await wait_until_up("Postgres", address, settings.start_timeout_seconds, attempt, DatabaseLost)
@@ -59,13 +77,16 @@ def relax_garbage_collector() -> None:
 
 
 def stop_event(stop_seconds_max: float) -> asyncio.Event:
-    """Return an event that SIGTERM and SIGINT set; the kernel ends a process that takes longer after that."""
+    """Return an event that SIGTERM and SIGINT set; the kernel ends a process that takes longer after the first."""
     stop = asyncio.Event()
 
     def begin() -> None:
+        global _stop_began  # noqa: PLW0603 a process is told to stop once, whoever wants to know when
+        if _stop_began is None:
+            _stop_began = time.monotonic()
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_REAL, stop_seconds_max)
         stop.set()
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_REAL, stop_seconds_max)
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -73,10 +94,40 @@ def stop_event(stop_seconds_max: float) -> asyncio.Event:
     return stop
 
 
+def seconds_since_stop() -> float:
+    """Return how long ago this process was told to stop; 0 when it was not."""
+    return 0.0 if _stop_began is None else time.monotonic() - _stop_began
+
+
+async def unless_stopped(stop: asyncio.Event, start: Coroutine[Any, Any, Result]) -> Result:
+    """Return the result of a part of the start, which may wait for long; raises StoppedAtStart once `stop` is set."""
+    starting, stopping = asyncio.ensure_future(start), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            raise StoppedAtStart
+        return starting.result()
+    finally:
+        # Until it has ended: the Redis client may swallow a cancellation, see `shared/nodes.py`.
+        while waiting := [task for task in (starting, stopping) if not task.done()]:
+            for task in waiting:
+                task.cancel()
+            await asyncio.wait(waiting, timeout=CANCEL_SECONDS)
+
+
+def end_process_when_broken(task: asyncio.Task[None]) -> None:
+    """End the process, in order, when a loop of it ends by itself: a defect that must not go unseen."""
+    if not task.cancelled() and (error := task.exception()):
+        log.critical("a loop of this process is broken", loop=task.get_name(), error=repr(error), exc_info=error)
+        signal.raise_signal(signal.SIGTERM)
+
+
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run a process on uvloop; an OperatorError ends it with exit code 1 and its one line on standard error."""
     try:
         uvloop.run(main())
+    except StoppedAtStart:
+        return
     except OperatorError as error:
         sys.stderr.write(f"{error.detail}\n")
         sys.exit(1)

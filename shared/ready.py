@@ -13,7 +13,8 @@ import structlog
 
 from shared import keys
 from shared.messages import START, Ready
-from shared.nodes import Nodes, RedisError
+from shared.node import RedisError
+from shared.nodes import Nodes
 
 CLUSTER_BLOCK_MS = 500  # a cursor that was set back is seen this soon; each partition costs two reads a second
 SHARING_WALLETS = 8  # a wallet that is not alone in a claim has at most this part of its commands
@@ -75,6 +76,7 @@ class ClusterReader:
         self._nodes = nodes
         self._reads: dict[int, asyncio.Task[list[Ready]]] = {}
         self._afters: dict[int, str] = {}
+        self._unread: set[int] = set()  # partitions whose last read failed
 
     async def wait(self, cursors: Mapping[int, str], wallets_max: int, block_ms: int) -> list[Ready]:
         rewound = []
@@ -106,11 +108,18 @@ class ClusterReader:
     async def _read(self, partition: int, after: str, wallets_max: int) -> list[Ready]:
         try:
             wanted = {keys.ready_stream(partition): after}
-            return list(_ready_in(await self._nodes.read(wanted, wallets_max, CLUSTER_BLOCK_MS)))
+            ready = list(_ready_in(await self._nodes.read(wanted, wallets_max, CLUSTER_BLOCK_MS)))
         except RedisError as error:
-            log.warning("cannot read a partition", partition=partition, error=repr(error))
+            if not self._unread:  # one line for all that a node has
+                log.warning("cannot read partitions", first=partition, error=repr(error))
+            self._unread.add(partition)
             await asyncio.sleep(CLUSTER_BLOCK_MS / 1000)
             return []
+        if partition in self._unread:
+            self._unread.discard(partition)
+            if not self._unread:
+                log.info("all partitions are read again")
+        return ready
 
 
 def _ready_in(answer: Iterable[Any]) -> Iterator[Ready]:

@@ -7,11 +7,14 @@ that names the setting.
 import os
 import socket
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from shared.errors import Misconfigured
+
+REDIS_PORT = 6379  # where a URL names none
 
 Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -20,7 +23,7 @@ Seconds = Annotated[float, Field(gt=0)]
 class Settings(BaseSettings):
     """What every process of the service needs."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(extra="ignore", frozen=True)
 
     postgres_user: str = "postgres"
     postgres_password: SecretStr = SecretStr("")
@@ -41,6 +44,34 @@ class Settings(BaseSettings):
     )
     otel_exporter_otlp_endpoint: str = Field("", description="where traces go, by OTLP over HTTP; empty: none are made")
     otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = Field(1.0, description="the share that is traced")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the environment before `.env`, or the file that ENV_FILE names; none when that is empty."""
+        del dotenv_settings, file_secret_settings
+        file = os.environ.get("ENV_FILE", ".env")
+        return init_settings, env_settings, DotEnvSettingsSource(settings_cls, env_file=file or None)
+
+    @field_validator("redis_url", "maintenance_redis_url", check_fields=False)
+    @classmethod
+    def _name_a_redis(cls, url: SecretStr, others: ValidationInfo) -> SecretStr:
+        may_be_empty = others.field_name != "redis_url"
+        if not (_is_redis_url(url.get_secret_value()) or (may_be_empty and not url)):
+            raise ValueError("is not an address such as redis://host:6379/0 (a password in it is percent-encoded)")
+        return url
+
+    @property
+    def redis_address(self) -> str:
+        """Where Redis is, to be shown: wherever in the URL a secret may stand, it is not in here."""
+        at = urlsplit(self.redis_url.get_secret_value())
+        return at.path if at.scheme == "unix" else f"{at.hostname or 'localhost'}:{at.port or REDIS_PORT}"
 
     @classmethod
     def load(cls) -> Self:
@@ -74,8 +105,22 @@ class GatewaySettings(Settings):
     requests_max: Positive = Field(
         4_000, description="requests under way in one process, somewhat below a second of work; beyond: 503 at once"
     )
+    wallet_requests_max: Positive = Field(
+        1_000, description="requests that wait for one wallet in one process; beyond: 429, so that others find room"
+    )
     postgres_pool_max: Positive = Field(8, description="connections for reads and wallet creation, per process")
-    drain_seconds: Seconds = Field(15.0, description="how long SIGTERM waits for requests under way")
+    drain_seconds: Seconds = Field(
+        15.0,
+        validate_default=True,
+        description="how long SIGTERM waits for requests under way, and for Redis to take what was accepted",
+    )
+
+    @field_validator("drain_seconds")
+    @classmethod
+    def _let_requests_end(cls, seconds: float, others: ValidationInfo) -> float:
+        if seconds < others.data.get("wait_seconds", 0):
+            raise ValueError("must not be less than WAIT_SECONDS: requests under way at SIGTERM would be cut off")
+        return seconds
 
 
 class WorkerSettings(Settings):
@@ -118,6 +163,14 @@ class MaintenanceSettings(WorkerSettings):
         if others.data.get("redis_cluster") and not url.get_secret_value():
             raise ValueError("name a plain Redis here: REDIS_URL names a Cluster")
         return url
+
+
+def _is_redis_url(url: str) -> bool:
+    try:
+        at, port = urlsplit(url), urlsplit(url).port
+    except ValueError:  # the client would show the part that is no port, which may be a piece of the password
+        return False
+    return at.scheme == "unix" or (at.scheme in {"redis", "rediss"} and port != 0)
 
 
 def count_metrics_in(folder: str) -> None:

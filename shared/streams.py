@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import structlog
+
 from shared import keys
 from shared.codec import Unreadable, decode_command, decode_replies, encode_command, encode_replies
 from shared.commands import Command, Reply
 from shared.messages import Claim, Message, Ready
-from shared.nodes import Nodes, RedisError, is_unknown_function, is_wrong_type, was_not_run
+from shared.node import RedisError, is_unknown_function, is_wrong_type, was_not_run
+from shared.nodes import Nodes
 from shared.ready import ClusterReader, ReadyReader, SingleReader, share_out
 from shared.settings import Settings
 
@@ -25,6 +28,8 @@ LIBRARY = (Path(__file__).parent / "wallet_streams.lua").read_text(encoding="utf
 LIBRARY_VERSION = int(re.findall(r"^local VERSION = (\d+)$", LIBRARY, re.MULTILINE)[0])
 SCAN_PAGE = 500  # messages or keys read in one go by the looks that page
 REPLIES_PAGE = 100  # messages of a reply key read in one go; each holds a batch's outcomes
+
+log = structlog.get_logger(__name__)
 
 __all__ = ["LIBRARY", "LIBRARY_VERSION", "Full", "RedisError", "Streams", "Submission"]
 
@@ -63,6 +68,10 @@ class Streams:
     async def ping(self) -> None:
         """Raise RedisError when Redis does not answer."""
         await self._nodes.ping()
+
+    async def silent_nodes(self) -> list[str]:
+        """Return what of Redis does not answer: `redis`, or of a Cluster which nodes."""
+        return await self._nodes.silent()
 
     async def load_library(self) -> None:
         """Load the function library wherever it is missing or older; raises RedisError when no node takes it."""
@@ -117,7 +126,13 @@ class Streams:
         if not answer:
             return after, []
         entries = answer[0][1]
-        replies = [reply for _, fields in entries for reply in decode_replies(fields[b"outcomes"])]
+        replies = []
+        for message_id, fields in entries:
+            try:
+                replies += decode_replies(fields.get(b"outcomes", b""))
+            except Unreadable as error:
+                # Of another release, or made by hand: the books have the outcomes, and the look finds them.
+                log.warning("unreadable reply", message_id=message_id.decode(), error=str(error))
         return entries[-1][0].decode(), replies
 
     async def missing(self, messages: Sequence[tuple[Command, str]]) -> list[Command]:
@@ -166,7 +181,11 @@ class Streams:
     async def finish(
         self, claims: Iterable[Claim], replies: Mapping[str, Sequence[Reply]], ttl_seconds: int, messages_max: int
     ) -> None:
-        """Send the replies of a committed batch, then remove its messages: one trip, in this order."""
+        """Send the replies of a committed batch, then remove its messages: one trip, in this order.
+
+        A reply that cannot be sent, since its key is on another node which is away, keeps nothing from being removed:
+        the gateway finds the outcome in the books.
+        """
         calls: list[tuple[str, list[str], list[Any]]] = [
             ("wallet_reply", [reply_key], [encode_replies(outcomes), messages_max, ttl_seconds * 1000])
             for reply_key, outcomes in replies.items()
@@ -184,7 +203,11 @@ class Streams:
                     on.append(keys.wallet_stream(partition, claim.wallet))
                     args += (claim.wallet, claim.ready_id, claim.keep_from)
             calls.append(("wallet_finish", on, args))
-        _raise_first(await self._call(calls))
+        answers = await self._call(calls)
+        _raise_first(answers[len(replies) :])
+        unsent = [answer for answer in answers[: len(replies)] if isinstance(answer, Exception)]
+        if unsent:
+            log.warning("replies not sent", gateways=len(unsent), error=repr(unsent[0]))
 
     async def bury(self, partition: int, wallet: str, message_id: str, reason: str, dead_letters_max: int) -> None:
         """Move one message to the partition's dead letters."""

@@ -16,15 +16,19 @@ local DEAD_LETTER_FIELDS_MAX = 100 -- of a message made by hand; unpack() takes 
 
 -- Ids are '<server ms>-<n>', above every id given out before in the partition, never '*': an automatic id is given out
 -- again when a stream is deleted and made anew within one millisecond, and a late removal would hit the wrong message.
-local function id_source(meta)
+local function server_ms()
   local time = redis.call('TIME')
-  local ms, n = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000), -1
-  local last_id = redis.call('HGET', meta, 'last_id')
-  local source = {last_id = last_id or '0-0', now_ms = ms}
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+local function id_source(now_ms, last_id)
+  local ms, n = now_ms, -1
+  local source = {last_id = last_id or '0-0', now_ms = now_ms}
 
   function source.rise_above(id)
     local id_ms, id_n = string.match(id, '^(%d+)-(%d+)$')
     id_ms, id_n = tonumber(id_ms), tonumber(id_n)
+    if id_ms >= 2 ^ 53 or id_n >= 2 ^ 53 then return end -- made by hand, far from any clock: Lua cannot count on
     if id_ms > ms or (id_ms == ms and id_n > n) then
       ms, n = id_ms, id_n
     end
@@ -53,13 +57,21 @@ local function append(ids, stream, ...)
       if info[i] == 'last-generated-id' then ids.rise_above(info[i + 1]) end
     end
     id = ids.next()
-    redis.call('XADD', stream, id, ...)
+    if is_error(redis.pcall('XADD', stream, id, ...)) then return nil end
   end
   return id
 end
 
 local function age_ms(ids, entry)
   return entry and math.max(0, ids.now_ms - tonumber(string.match(entry[1], '^(%d+)'))) or 0
+end
+
+-- The oldest message of the wallet whose turn is next, found by the key of another wallet's stream.
+local function first_of_next(ready, stream)
+  local next_ready = redis.call('XRANGE', ready, '-', '+', 'COUNT', 1)[1]
+  if not next_ready then return nil end
+  local messages = redis.pcall('XRANGE', string.match(stream, '^.*:') .. next_ready[2][2], '-', '+', 'COUNT', 1)
+  return not is_error(messages) and messages[1] or next_ready
 end
 
 local function lower_depth(meta, count)
@@ -72,16 +84,18 @@ end
 -- KEYS  per partition: ready, meta, then one wallet stream per command
 -- ARGV  wallet_queue_max, partition_queue_max, then per partition: number of commands, then 8 per command: wallet, id,
 --       type, amount, reply_to, submitted_at, request_id, token
--- Returns one string per command: its message id, or why nothing was appended: 'not_a_stream', or 'wallet_full' or
--- 'partition_full' and for how many ms the oldest has waited, of the wallet or of the wallet whose turn is next.
+-- Returns one string per command: its message id, or why nothing was appended: 'not_a_stream' (nor one that can be), or
+-- 'wallet_full' or 'partition_full' and for how many ms the oldest has waited, of the wallet or of the one whose turn is
+-- next.
 local function submit(keys, args)
   local wallet_max, partition_max = tonumber(args[1]), tonumber(args[2])
-  local results, k, a = {}, 1, 3
+  local now_ms, results, k, a = server_ms(), {}, 1, 3
   while k < #keys do
     local ready, meta, count = keys[k], keys[k + 1], tonumber(args[a])
-    local ids = id_source(meta)
-    local counts = redis.call('HMGET', meta, 'depth', 'submitted')
-    local depth, accepted = tonumber(counts[1] or 0), 0
+    local last_id, depth, submitted = unpack(redis.call('HMGET', meta, 'last_id', 'depth', 'submitted'))
+    local ids = id_source(now_ms, last_id)
+    local accepted = 0
+    depth, submitted = tonumber(depth or 0), tonumber(submitted or 0)
     k, a = k + 2, a + 1
     for _ = 1, count do
       local stream = keys[k]
@@ -92,18 +106,20 @@ local function submit(keys, args)
         local head = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
         results[#results + 1] = 'wallet_full ' .. age_ms(ids, head)
       elseif depth + accepted >= partition_max then
-        results[#results + 1] = 'partition_full ' .. age_ms(ids, redis.call('XRANGE', ready, '-', '+', 'COUNT', 1)[1])
+        results[#results + 1] = 'partition_full ' .. age_ms(ids, first_of_next(ready, stream))
       else
-        results[#results + 1] = append(ids, stream, 'id', args[a + 1], 'type', args[a + 2], 'amount', args[a + 3],
+        local id = append(ids, stream, 'id', args[a + 1], 'type', args[a + 2], 'amount', args[a + 3],
           'reply_to', args[a + 4], 'submitted_at', args[a + 5], 'request_id', args[a + 6], 'token', args[a + 7])
-        if waiting == 0 then append(ids, ready, 'wallet', args[a]) end
-        accepted = accepted + 1
+        results[#results + 1] = id or 'not_a_stream'
+        if id then
+          if waiting == 0 then append(ids, ready, 'wallet', args[a]) end
+          accepted = accepted + 1
+        end
       end
       k, a = k + 1, a + 8
     end
     if accepted > 0 then
-      local submitted = tonumber(counts[2] or 0) + accepted
-      redis.call('HSET', meta, 'last_id', ids.last_id, 'depth', depth + accepted, 'submitted', submitted)
+      redis.call('HSET', meta, 'last_id', ids.last_id, 'depth', depth + accepted, 'submitted', submitted + accepted)
     end
   end
   return results
@@ -116,7 +132,7 @@ end
 --       was claimed is the stream's head)
 -- Returns the number of messages removed.
 local function finish(keys, args)
-  local removed, k, a = 0, 1, 1
+  local now_ms, removed, k, a = nil, 0, 1, 1
   while k < #keys do
     local ready, meta, count = keys[k], keys[k + 1], tonumber(args[a])
     local ids, removed_here = nil, 0
@@ -125,15 +141,15 @@ local function finish(keys, args)
       local stream = keys[k]
       local trimmed = redis.pcall('XTRIM', stream, 'MINID', '=', args[a + 2])
       local was_ready = redis.call('XDEL', ready, args[a + 1])
-      if not is_error(trimmed) then
-        removed_here = removed_here + trimmed
-        if redis.call('XLEN', stream) == 0 then
-          redis.call('DEL', stream)
-        elseif was_ready == 1 then
-          -- Only who removed the ready message adds the next one: a second finish adds none.
-          ids = ids or id_source(meta)
-          append(ids, ready, 'wallet', args[a])
-        end
+      if not is_error(trimmed) then removed_here = removed_here + trimmed end
+      local left = redis.pcall('XLEN', stream) -- an error: made by hand, and left alone
+      if left == 0 then
+        redis.call('DEL', stream)
+      elseif not is_error(left) and was_ready == 1 then
+        -- Only who removed the ready message adds the next one: a second finish adds none.
+        now_ms = now_ms or server_ms()
+        ids = ids or id_source(now_ms, redis.call('HGET', meta, 'last_id'))
+        append(ids, ready, 'wallet', args[a])
       end
       k, a = k + 1, a + 3
     end
@@ -151,7 +167,7 @@ end
 local function bury(keys, args)
   local entry = redis.call('XRANGE', keys[3], args[1], args[1])[1]
   if not entry then return 0 end
-  local ids = id_source(keys[2])
+  local ids = id_source(server_ms(), redis.call('HGET', keys[2], 'last_id'))
   local kept = math.min(#entry[2], 2 * DEAD_LETTER_FIELDS_MAX)
   append(ids, keys[1], 'wallet', args[2], 'message_id', args[1], 'reason', args[3], unpack(entry[2], 1, kept))
   redis.call('XTRIM', keys[1], 'MAXLEN', '=', args[4])
@@ -168,7 +184,7 @@ end
 -- Returns 1 when a ready message was added, 0 when nothing waits.
 local function restore(keys, args)
   if redis.call('XLEN', keys[3]) == 0 then return 0 end
-  local ids = id_source(keys[2])
+  local ids = id_source(server_ms(), redis.call('HGET', keys[2], 'last_id'))
   append(ids, keys[1], 'wallet', args[1])
   redis.call('HSET', keys[2], 'last_id', ids.last_id)
   return 1

@@ -3,6 +3,9 @@
 import asyncio
 import itertools
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +16,7 @@ from uuid import uuid4
 import aiohttp
 
 from devstack import ports
-from devstack.process import ChildProcess, python_module
+from devstack.process import PROJECT_DIR, ChildProcess, python_module
 from shared.settings import Settings
 
 READY_SECONDS_MAX = 30.0
@@ -44,6 +47,12 @@ class Client:
 
     async def close(self) -> None:
         await self._http.close()
+
+    @property
+    def connections(self) -> int:
+        """How many connections this client has open, those included that rest."""
+        assert self._http.connector is not None
+        return sum(map(len, self._http.connector._conns.values()))
 
     async def request(
         self, method: str, path: str, body: Any = None, *, data: bytes | str | None = None, **headers: str
@@ -151,21 +160,28 @@ class Service:
             finally:
                 await client.close()
 
+    def keys(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run `python -m gateway keys …` on the service's database, as operators do."""
+        command = [sys.executable, "-m", "gateway", "keys", *arguments]
+        environment = {**os.environ, **self._stores()}
+        return subprocess.run(command, env=environment, cwd=PROJECT_DIR, capture_output=True, text=True, check=False)
+
     def stop(self) -> list[int | None]:
         """Stop gateways, then workers; returns their exit codes."""
         return [process.stop() for process in (*self.gateways.values(), *self.workers.values())]
 
-    def _start(self, module: str, name: str, environment: Mapping[str, str]) -> ChildProcess:
-        own = {
+    def _stores(self) -> dict[str, str]:
+        return {
             "POSTGRES_HOST": self.settings.postgres_host,
             "POSTGRES_PORT": str(self.settings.postgres_port),
             "POSTGRES_USER": self.settings.postgres_user,
             "POSTGRES_DB": self.settings.postgres_db,
             "REDIS_URL": self.settings.redis_url.get_secret_value(),
             "REDIS_CLUSTER": str(self.settings.redis_cluster),
-            "AUTH": "off",
-            "LOG_LEVEL": "info",
         }
+
+    def _start(self, module: str, name: str, environment: Mapping[str, str]) -> ChildProcess:
+        own = {**self._stores(), "AUTH": "off", "LOG_LEVEL": "info"}
         process = python_module(module, self.logs / f"{name}.log", {**own, **self.environment, **environment}, name)
         process.start()
         return process

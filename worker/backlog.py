@@ -15,7 +15,8 @@ import structlog
 from prometheus_client import Gauge
 
 from shared import keys
-from shared.nodes import Nodes, RedisError
+from shared.node import RedisError
+from shared.nodes import Nodes
 from shared.settings import WorkerSettings
 from worker import metrics
 

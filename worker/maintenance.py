@@ -21,8 +21,9 @@ from arq.worker import create_worker
 from shared import logs, metrics
 from shared.database import Connection
 from shared.errors import Misconfigured
-from shared.nodes import CONNECT_TIMEOUT_SECONDS, SOCKET_TIMEOUT_SECONDS, Nodes, RedisError
-from shared.process import prepare_database, run, stop_event
+from shared.node import CONNECT_TIMEOUT_SECONDS, SOCKET_TIMEOUT_SECONDS, RedisError
+from shared.nodes import Nodes
+from shared.process import prepare_database, run, stop_event, unless_stopped
 from shared.settings import MaintenanceSettings
 from shared.streams import Streams
 from worker.housekeeping.reconcile import Reconciliation
@@ -121,7 +122,7 @@ async def serve() -> None:
     settings = MaintenanceSettings.load()
     logs.configure(settings, "maintenance")
     stop = stop_event(STOP_SECONDS_MAX)
-    await prepare_database(settings)
+    await unless_stopped(stop, prepare_database(settings))
     log.info("housekeeping")
     with metrics.served(settings):
         async with watched(settings):

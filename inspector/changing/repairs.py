@@ -12,7 +12,7 @@ from inspector.stores import CALLS_PER_TRIP, Stores
 from shared import keys
 from shared.errors import ServiceError
 from shared.messages import Claim
-from shared.nodes import RedisError
+from shared.node import RedisError
 from shared.streams import LIBRARY_VERSION, Streams
 
 

@@ -9,3 +9,7 @@ CREATE TABLE statistics_recount (
     amount numeric NOT NULL, -- in minor units
     PRIMARY KEY (type, status)
 );
+
+COMMENT ON INDEX statistics_recount_pkey IS 'add_recount: one row for each type and outcome; take_recount empties it';
+COMMENT ON INDEX daily_totals_pkey IS 'add_totals, forget_totals, take_recount, todays_totals';
+COMMENT ON INDEX statistics_progress_pkey IS 'one row: keep_statistics_place, keep_recount_place';

@@ -95,6 +95,51 @@ async def test_slot_moved_under_load__nothing_is_lost(client: Client, cluster: C
     await asyncio.to_thread(cluster.move_slot, slots[partition], cluster.nodes[2], cluster.nodes[0])
 
 
+async def test_silent_node__holds_up_its_own_partitions_and_nobody_elses(
+    on_cluster: Service, client: Client, cluster: Cluster
+) -> None:
+    wallets = [await client.create_wallet() for _ in range(30)]
+    third = 16_384 // 3
+    slots = {w: key_slot(keys.ready_stream(_partition(w)).encode()) for w in wallets}
+    elsewhere = [w for w in wallets if slots[w] < third]
+    theirs = next(w for w in wallets if third <= slots[w] < 2 * third)
+
+    cluster.nodes[1].pause()
+    try:
+        held_up = asyncio.create_task(client.deposit(theirs, 1))
+        # They wait for the first time-out, and for no other.
+        await asyncio.gather(*(client.deposit(w, 1) for w in elsewhere))
+        for _ in range(5):
+            began = asyncio.get_running_loop().time()
+            answers = await asyncio.gather(*(client.deposit(w, 1) for w in elsewhere))
+            assert {answer.status for answer in answers} == {200}
+            assert asyncio.get_running_loop().time() - began < 2
+        ready = await client.get("/readyz")
+    finally:
+        cluster.nodes[1].resume()
+
+    assert ready.status == 503
+    assert [missing for missing in ready.body["missing"] if missing.startswith("redis 127.0.0.1:")]
+    assert (await held_up).status in {200, 202, 503}
+    await on_cluster.wait_ready()
+    assert (await client.deposit(theirs, 1)).status == 200
+
+
+async def test_first_of_the_named_nodes_is_away__the_others_are_asked(
+    cluster: Cluster, stores: dict[str, Any], tmp_path: Path
+) -> None:
+    nobody = "redis://127.0.0.1:1/0"
+    settings = Settings(**{**stores, "redis_url": f"{nobody},{cluster.url}"})
+    own = replace(Service(settings, tmp_path), environment={"REDIS_CLUSTER": "true"})
+    own.start_gateway()
+    own.start_worker()
+    await own.wait_ready()
+    client = Client(own.url)
+    assert (await client.deposit(await client.create_wallet(), 1)).status == 200
+    await client.close()
+    assert set(own.stop()) == {0}
+
+
 def _partition(wallet_id: str) -> int:
     return keys.partition_of(UUID(wallet_id), Settings.load().partition_count)
 

@@ -110,6 +110,22 @@ async def test_other_body_while_the_first_is_pending__422_and_the_first_is_decid
     assert await alone.balance(wallet_id) == "4.00"
 
 
+async def test_other_body_at_another_gateway_while_the_first_is_pending__422_as_well(own_service: Service) -> None:
+    for _ in range(2):
+        own_service.start_gateway()
+    await own_service.wait_ready("/healthz")
+    one, two = [Client(url) for url in own_service.urls.values()]
+    wallet_id, key = await one.create_wallet(), str(uuid4())
+    first = await one.deposit(wallet_id, 4, Idempotency_Key=key, prefer="wait=0")
+    assert_accepted(first, wallet_id)
+    same = await two.deposit(wallet_id, 4, Idempotency_Key=key, prefer="wait=0")
+    assert assert_accepted(same, wallet_id) == first.headers["Location"]
+    other = await two.deposit(wallet_id, 5, Idempotency_Key=key, prefer="wait=0")
+    assert_problem(other, 422, "idempotency_key_reused", f"/api/v1/wallets/{wallet_id}/operation")
+    for client in (one, two):
+        await client.close()
+
+
 async def test_client_gone_before_the_answer__its_operation_is_decided_once(
     alone: Client, own_service: Service
 ) -> None:

@@ -107,6 +107,52 @@ async def test_client_that_asks_again_at_once__is_not_read_before_its_retry_afte
     await impatient.close()
 
 
+async def test_refused_connection__is_read_again_once_there_is_room_to_spare(
+    alone: Client, own_service: Service
+) -> None:
+    wallet_id = await alone.create_wallet()
+    waiting = [asyncio.create_task(alone.deposit(wallet_id, 1)) for _ in range(REQUESTS_MAX + 5)]
+    patient = Client(own_service.url, connections_max=1)
+
+    async def is_full() -> bool:
+        return sum(task.done() for task in waiting) == 5
+
+    await until(is_full)
+    assert (await patient.get(f"/api/v1/wallets/{wallet_id}")).status == 503
+    own_service.start_worker()
+    await asyncio.gather(*waiting)
+    began = time.monotonic()
+    again = await patient.get(f"/api/v1/wallets/{wallet_id}")
+
+    assert again.status == 200
+    assert time.monotonic() - began < AT_ONCE_SECONDS_MAX
+    await patient.close()
+
+
+async def test_hot_wallet_whose_clients_wait__does_not_lock_others_out(own_service: Service) -> None:
+    own_service.start_gateway("", None, REQUESTS_MAX="20", WALLET_REQUESTS_MAX="5")
+    await own_service.wait_ready("/healthz")
+    client = Client(own_service.url)
+    hot, other = await client.create_wallet(), await client.create_wallet()
+    sent = [asyncio.create_task(client.deposit(hot, 1)) for _ in range(15)]
+
+    async def is_limited() -> bool:
+        return sum(task.done() for task in sent) == 10
+
+    await until(is_limited)
+    elsewhere = asyncio.create_task(client.deposit(other, 1))
+    own_service.start_worker()
+
+    assert (await elsewhere).status == 200
+    answers = await asyncio.gather(*sent)
+    assert sorted(answer.status for answer in answers) == [200] * 5 + [429] * 10
+    for answer in answers:
+        if answer.status == 429:
+            assert_problem(answer, 429, "wallet_queue_full", f"/api/v1/wallets/{hot}/operation")
+            assert int(answer.headers["Retry-After"]) >= 1
+    await client.close()
+
+
 async def test_reads_while_postgres_answers_none__503_in_time_for_those_without_a_connection_too(
     alone: Client, own_service: Service
 ) -> None:

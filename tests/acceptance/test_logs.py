@@ -5,6 +5,7 @@ import signal
 from typing import Any
 from uuid import UUID
 
+import pytest
 import redis
 
 from devstack import ports
@@ -113,3 +114,20 @@ async def test_every_line_of_every_process__is_json_also_what_libraries_say(own_
         lines = lines_of(process)
         assert lines, process.name
         assert all({"event", "level", "timestamp", "process"} <= line.keys() for line in lines), process.name
+
+
+@pytest.mark.parametrize("module", ["gateway", "worker"])
+async def test_redis_that_cannot_be_reached__is_named_without_its_password(own_service: Service, module: str) -> None:
+    port = ports.pick_free()
+    url = f"redis://user:{KEY}@127.0.0.1:{port}/0?password={KEY}"
+    process = own_service.start_worker("waiting", module, REDIS_URL=url, PORT="0", START_TIMEOUT_SECONDS="0.3")
+
+    async def has_given_up() -> bool:
+        return not process.is_alive
+
+    await until(has_given_up, 20)
+    said = process.log_path.read_text()
+    assert process.exit_code == 1
+    assert said.splitlines()[-1].startswith(f"Redis at 127.0.0.1:{port} did not answer within 0.3 s")
+    assert f'"address":"127.0.0.1:{port}"' in said
+    assert KEY not in said

@@ -33,6 +33,7 @@ class MakeUp:
     def __init__(self, folder: Path, port: int | None = None, **environment: str) -> None:
         self.folder = folder
         self.port = port or ports.pick_free()
+        self._is_told_on_the_command_line = "ENV_FILE" not in environment
         self._environment = environment
         self._out = folder.parent / f"{folder.name}.{self.port}.out"
         self._err = folder.parent / f"{folder.name}.{self.port}.err"
@@ -40,9 +41,10 @@ class MakeUp:
     def __enter__(self) -> "MakeUp":
         # The environment that runs this test is the installed one: make must neither look for nor make another.
         command = ["make", "-o", ".venv/.installed", "up", f"PYTHON={sys.executable}"]
-        command += [f"PORT={self.port}", f"DATA_DIR={self.folder}"]
+        if self._is_told_on_the_command_line:
+            command += [f"PORT={self.port}", f"DATA_DIR={self.folder}"]
         # Nothing of a `make test` that runs this test, nor of the person who runs that.
-        strange = re.compile("POSTGRES_|REDIS_|MAKE|MFLAGS|WORKERS|GATEWAY_")
+        strange = re.compile("POSTGRES_|REDIS_|MAKE|MFLAGS|WORKERS|GATEWAY_|AUTH|PORT$|DATA_DIR$")
         environment = {name: value for name, value in os.environ.items() if not strange.match(name)}
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.make = subprocess.Popen(
@@ -161,6 +163,7 @@ def test_printed_curl__works_when_pasted_and_others_are_told_apart(folder: Path)
     with MakeUp(folder) as up:
         up.wait_until_ready()
         assert f"http://127.0.0.1:{up.port}/docs" in up.said
+        assert "AUTH=off" in up.said
         lines = re.search(r"^id=\$.*?\n\n", up.said, re.MULTILINE | re.DOTALL)
         assert lines is not None, up.said
         script = f"{lines[0]}\necho $id"
@@ -244,9 +247,36 @@ def test_stores_of_ones_own__are_used_and_left_alone(folder: Path, tmp_path: Pat
         redis.stop()
         with MakeUp(folder, REDIS_URL=redis.url) as up:
             assert "REDIS_URL" in up.wait_for_failure()
+        with MakeUp(folder, POSTGRES_HOST="/run", REDIS_URL="redis://:s3/cret@127.0.0.1:6379/0") as up:
+            assert "REDIS_URL" in (line := up.wait_for_failure())
+            assert "s3" not in line
     finally:
         redis.stop()
         postgres.stop()
+
+
+def test_what_the_env_file_says__is_heeded_and_keys_are_asked_for(folder: Path, tmp_path: Path) -> None:
+    redis, file = Redis(tmp_path / "own-redis"), tmp_path / "env"
+    port = ports.pick_free()
+    file.write_text(
+        f"PORT={port}\nDATA_DIR={folder}\nAUTH=required\nREDIS_URL={redis.url}\nWORKERS=9\nLOG_LEVEL=error\n"
+    )
+    try:
+        redis.start()
+        with MakeUp(folder, port, ENV_FILE=str(file), WORKERS="2") as up:
+            up.wait_until_ready()
+            assert set(up.pids()) == {"up", "postgres", "gateway", "worker-1", "worker-2", "maintenance"}
+            assert up.note["environment"]["REDIS_URL"] == redis.url
+            assert "AUTH=required" in up.said
+            assert up.call("POST", "/api/v1/wallets")[0] == 401
+            lines = re.search(r"^key=\$.*?\n\n", up.said, re.MULTILINE | re.DOTALL)
+            assert lines is not None, up.said
+            pasted = subprocess.run(["sh", "-c", lines[0]], capture_output=True, text=True, check=True, timeout=30)
+            assert json.loads(pasted.stdout)["balance"] == "1000.50"
+            up.press_ctrl_c()
+            assert (folder / "logs" / "worker-1.log").read_text() == ""  # the service read the file, too
+    finally:
+        redis.stop()
 
 
 def test_data_of_another_postgres_version__is_refused_in_one_line(folder: Path) -> None:

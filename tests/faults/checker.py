@@ -245,14 +245,18 @@ def _what(told: Told) -> tuple[str, str, int]:
     return told.wallet_id, told.operation_type, told.units
 
 
-def wrong_statuses(told: Sequence[Told], allowed: Collection[int]) -> list[str]:
-    """Return what clients should not have been told; 0 in `allowed` stands for a broken connection."""
+def wrong_statuses(told: Sequence[Told], allowed: Collection[int], *, is_queue_away: bool = False) -> list[str]:
+    """Return what clients should not have been told; 0 in `allowed` stands for a broken connection.
+
+    Who does not wait is told 202 at any time, and 503 where `is_queue_away`: nothing can be accepted at that moment.
+    """
+    at_once = {202, 503} if is_queue_away else {202}
     found = []
     for each in told:
         if each.answer is None:
             if each.lost is not Lost.LEFT and 0 not in allowed:
                 found.append(f"{each.lost.value} of a {each.operation_type}")
-        elif each.answer.status not in allowed and (each.waits or each.answer.status not in {202, 503}):
+        elif each.answer.status not in allowed and (each.waits or each.answer.status not in at_once):
             found.append(f"answered {each.answer.status}: {each.answer.body}")
         elif each.answer.status in {202, 429, 503} and "Retry-After" not in each.answer.headers:
             found.append(f"a {each.answer.status} without Retry-After: {each.answer.body}")

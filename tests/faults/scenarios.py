@@ -56,6 +56,8 @@ class Scenario:
     workers: int = 2
     statuses: frozenset[int] = DECIDED
     stall_seconds_max: float | None = None
+    # Whether Redis is away for a while: then who does not wait is told 503.
+    is_queue_away: bool = False
     # A Redis that forgets may let a later operation pass one that was answered with a 202: only the sum is promised.
     keeps_order_of_202s: bool = True
 
@@ -265,15 +267,24 @@ SCENARIOS: tuple[Scenario, ...] = (
         )
         for point in POINTS
     ),
-    Scenario("redis-killed", "SIGKILL Valkey, back after 3 s with its AOF", partial(kill_redis, empty=False)),
+    Scenario(
+        "redis-killed",
+        "SIGKILL Valkey, back after 3 s with its AOF",
+        partial(kill_redis, empty=False),
+        is_queue_away=True,
+    ),
     Scenario(
         "redis-emptied",
         "SIGKILL Valkey, back after 3 s empty",
         partial(kill_redis, empty=True),
+        is_queue_away=True,
         keeps_order_of_202s=False,
     ),
     Scenario(
-        "redis-paused", "Valkey paused (SIGSTOP) for 5 s", partial(pause_store, store=lambda ground: ground.redis)
+        "redis-paused",
+        "Valkey paused (SIGSTOP) for 5 s",
+        partial(pause_store, store=lambda ground: ground.redis),
+        is_queue_away=True,
     ),
     Scenario("postgres-killed", "SIGKILL Postgres, back after 3 s", partial(kill_postgres, seconds=3)),
     Scenario("postgres-restarted", "Postgres restarted (fast)", restart_postgres),
@@ -286,11 +297,12 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("gateway-killed", "SIGKILL one of two gateways", kill_gateway, gateways=2, statuses=DECIDED | {BROKEN}),
     Scenario("postgres-cut", "worker ↔ Postgres cut at every statement in turn", cut_to_postgres, workers=1),
     Scenario("redis-cut", "worker ↔ Redis cut at every call in turn", cut_to_redis, workers=1),
-    Scenario("stores-killed", "both stores killed at once, back after 3 s", kill_both_stores),
+    Scenario("stores-killed", "both stores killed at once, back after 3 s", kill_both_stores, is_queue_away=True),
     Scenario(
         "everything-killed",
         "everything killed at once, started again after 3 s",
         kill_everything,
+        is_queue_away=True,
         statuses=DECIDED | {BROKEN},
     ),
 )

@@ -250,3 +250,10 @@ def test_202__is_for_those_who_do_not_wait_or_where_the_fault_allows_it(case: Ca
     case.told[1] = replace(case.told[1], waits=False)
     assert wrong_statuses(case.told, {200, 400}) == []
     assert case.violations() == []
+
+
+def test_503_for_those_who_do_not_wait__is_for_when_the_queue_is_away(case: Case) -> None:
+    refused = Answer(503, {}, {"Retry-After": "1"})
+    case.told.append(Told("", WALLET, "DEPOSIT", 1, None, refused, waits=False))
+    assert len(wrong_statuses(case.told, {200, 400})) == 1
+    assert wrong_statuses(case.told, {200, 400}, is_queue_away=True) == []

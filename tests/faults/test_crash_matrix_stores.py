@@ -18,7 +18,7 @@ from tests.waiting import until
 
 
 async def test_redis_comes_back_empty__unanswered_commands_are_submitted_again(ground: Ground) -> None:
-    client = await ground.ready_with(gateway={"WAIT_SECONDS": "20"})
+    client = await ground.ready_with(gateway={"WAIT_SECONDS": "20", "DRAIN_SECONDS": "20"})
     wallets = [await client.create_wallet() for _ in range(5)]
     told_202 = await ground.witness.deposit(client, wallets[0], "5.00", prefer="wait=0")
     assert told_202 is not None

@@ -108,7 +108,9 @@ async def run_trial(ground: Ground, scenario: Scenario, form: Form) -> Result:
         await scenario.act(ground, form.pace)
         await asyncio.sleep(form.seconds_after)
     await ground.heal(scenario.gateways, scenario.workers)
-    found = wrong_statuses(witness.told, scenario.statuses) + await find_violations(witness, ground.settings)
+    found = wrong_statuses(
+        witness.told, scenario.statuses, is_queue_away=scenario.is_queue_away
+    ) + await find_violations(witness, ground.settings)
     waits = [told.answered_at - told.sent_at for told in witness.told if told.answer]
     return Result(scenario, len(witness.told), _statuses(witness), max(waits, default=0.0), found)
 

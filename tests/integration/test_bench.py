@@ -39,6 +39,7 @@ TINY = Plan(
     waiting_commands=50,
     batch_seconds=0.2,
     batch_rates=(100, 400),
+    overload_seconds=0.3,
     use_wrk=False,
 )
 NOBODYS = 900_000  # a wallet that no scenario has anything to do with

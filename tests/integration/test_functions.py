@@ -105,7 +105,8 @@ async def test_submit_to_a_full_queue__is_told_how_long_the_oldest_has_waited(st
     wallet_id, other = wallet_in(P, PARTITIONS), wallet_in(P, PARTITIONS)
     seconds, micros = await stage.client.time()
     a_minute_ago = f"{seconds * 1000 + micros // 1000 - 60_000}-0"
-    await stage.client.xadd(keys.ready_stream(P), {"wallet": str(wallet_id)}, id=a_minute_ago)
+    # Ready again a moment ago, as after each finish: what waits is older than that.
+    await stage.client.xadd(keys.ready_stream(P), {"wallet": str(wallet_id)})
     await stage.client.xadd(keys.wallet_stream(P, wallet_id), {"id": "old"}, id=a_minute_ago)
     await stage.submit(deposit(other))
 
@@ -175,6 +176,25 @@ async def test_message_appended_by_hand__later_ids_are_above_it(stage: Stage) ->
 
     assert in_order([*first, by_hand, *later])
     assert await stage.messages(wallet_id) == [*first, by_hand, later[0], later[2]]
+
+
+async def test_message_with_the_largest_id__spoils_its_own_wallet_only_and_is_gone_with_it(stage: Stage) -> None:
+    spoilt, other = wallet_in(P, PARTITIONS), wallet_in(P, PARTITIONS)
+    largest = f"{2**64 - 1}-{2**64 - 1}"
+    await stage.client.xadd(keys.wallet_stream(P, spoilt), {"a": "b"}, largest)
+    await stage.client.xadd(keys.ready_stream(P), {"wallet": str(spoilt)}, "1-1")
+
+    answers = await stage.streams.submit([deposit(spoilt), deposit(other)], MANY, MANY)
+    assert answers[0] is Submission.NOT_A_STREAM
+    assert isinstance(answers[1], str)
+
+    claims = await stage.claim()
+    for claim in claims:
+        for message in claim.messages if claim.wallet == str(spoilt) else ():
+            await stage.streams.bury(P, claim.wallet, message.id, "unreadable", 10)
+    await stage.finish(*claims)
+    assert await stage.keys() == {keys.dead_stream(P)}
+    assert isinstance((await stage.streams.submit([deposit(spoilt)], MANY, MANY))[0], str)
 
 
 async def test_ready_message_appended_by_hand__later_ids_are_above_it(stage: Stage) -> None:

@@ -96,7 +96,7 @@ async def test_redis_that_is_away__is_named_in_one_line_by_every_command(stores:
 async def test_redis_that_is_frozen__is_named_in_one_line(
     on_own_redis: dict[str, Any], own_redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.nodes.SOCKET_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr("shared.node.SOCKET_TIMEOUT_SECONDS", 0.3)
     own_redis.pause()
 
     said = [await Inspector(Settings(**on_own_redis))(command) for command in ("overview", "oldest", "doctor")]

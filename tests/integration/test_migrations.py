@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shutil
 import sys
 from collections.abc import AsyncIterator
@@ -106,6 +107,21 @@ async def test_six_processes_at_once_on_an_empty_database__each_file_is_applied_
     assert sorted(name for line in lines for name in json.loads(line)) == names
     assert await connection.fetchval("SELECT count(*) FROM slow") == 1
     assert await connection.fetchval("SELECT count(*) FROM migrations") == len(names)
+
+
+async def test_every_index__says_which_queries_it_serves(connection: Connection) -> None:
+    await migrate(connection, 64)
+    rows = await connection.fetch(
+        "SELECT relname, obj_description(oid, 'pg_class') AS serves FROM pg_class"
+        " WHERE relkind = 'i' AND relnamespace = 'public'::regnamespace"
+    )
+    queries = {path.stem for path in sql.QUERIES.glob("*.sql")}
+
+    assert len(rows) > 10
+    for row in rows:
+        named = set(re.findall(r"[a-z]+(?:_[a-z]+)+", row["serves"] or ""))
+        assert named, row["relname"]
+        assert named <= queries, row["relname"]
 
 
 async def test_second_start__applies_nothing(connection: Connection, folder: Path) -> None:

@@ -102,7 +102,7 @@ def test_service__knows_neither_the_dev_stack_nor_its_tests(stranger: str) -> No
 
 def test_redis__is_imported_in_one_place() -> None:
     # arq brings its own connection to the housekeeping, and to that only.
-    assert who_imports("redis", *SERVICE) == {"shared/nodes.py"}
+    assert who_imports("redis", *SERVICE) == {"shared/node.py", "shared/nodes.py"}
     assert who_imports("arq", *SERVICE) <= {"worker/maintenance.py"}
 
 

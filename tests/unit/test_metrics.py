@@ -17,7 +17,8 @@ from prometheus_client.metrics import MetricWrapperBase
 import gateway.metrics
 import worker.metrics
 from gateway import handlers
-from gateway.middleware import Room, edge
+from gateway.middleware import edge
+from gateway.room import Room
 from shared.commands import Command, Reason
 from shared.logs import _without_details
 from tests.commands import EPOCH, deposit, empty_wallet, withdraw

@@ -56,6 +56,14 @@ ERRORS: list[tuple[errors.ServiceError, str, int]] = [
 ]
 
 
+def test_operation_that_could_not_be_read__is_told_nothing_that_no_book_has() -> None:
+    error = errors.Rejected("It could not be read.", rejection(Reason.UNREADABLE), replayed=False)
+
+    body = document(problems.of_service_error(error, make_mocked_request("POST", "/")))
+
+    assert not {"balance", "operation_id"} & set(body)
+
+
 def document(response: web.Response) -> dict[str, Any]:
     assert isinstance(response.body, bytes)
     body: dict[str, Any] = json.loads(response.body)

@@ -356,6 +356,31 @@ json_values = st.recursive(
 )
 
 
+def outcome_of(body: bytes) -> object:
+    try:
+        return requests.read_operation(body)
+    except CallerError as error:
+        return type(error), error.detail, getattr(error, "errors", None)
+
+
+@given(
+    st.sampled_from(["DEPOSIT", "WITHDRAW", "deposit"]),
+    st.sampled_from(["", " "]),
+    st.sampled_from(["", '"']),
+    st.from_regex(r"[-+]?[0-9]{0,18}(\.[0-9]{0,3})?(e1)?", fullmatch=True),
+    st.sampled_from(["", " ", "\n", "}", "x"]),
+)
+@example("DEPOSIT", " ", "", "99999999999999.99", "")
+@example("DEPOSIT", " ", '"', "9999999999999999.99", "")
+@example("WITHDRAW", "", "", "0.00", "")
+def test_usual_body__is_read_as_the_general_way_reads_it(
+    kind: str, space: str, quote: str, text: str, end: str
+) -> None:
+    body = f'{{"operation_type":{space}"{kind}",{space}"amount":{space}{quote}{text}{quote}}}{end}'.encode()
+
+    assert outcome_of(body) == outcome_of(body + b" ")  # which only the general way reads
+
+
 @given(st.binary(max_size=200) | json_values.map(lambda value: json.dumps(value).encode()))
 @example(b'{"operation_type": "DEPOSIT", "amount": 1e-2}')
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
