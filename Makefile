@@ -8,11 +8,11 @@ ON_CLUSTER := access contract_bodies contract_errors contract_health contract_hi
 	contract_money contract_waiting contract_wallets drain limits operations raw_sockets schemathesis stopping
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-cluster faults model bench bench-quick check constraints clean
+.PHONY: help up test test-cluster faults model bench bench-quick inspector-scale check constraints clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@sh devstack/environment.sh
@@ -38,6 +38,9 @@ bench-quick: $(INSTALLED) ## The first three scenarios of the bench, once each, 
 
 model: $(INSTALLED) ## Ask a running service 100,000 things and compare it with a model (some minutes; ARGS="--requests 5000")
 	@exec $(PYTHON) -m tests.model.run $(ARGS)
+
+inspector-scale: $(INSTALLED) ## Look at a million waiting wallets with the inspector (some minutes; ARGS=100000 for fewer)
+	@exec $(PYTHON) -m tests.inspector_scale $(ARGS)
 
 check: $(INSTALLED) ## Lint, format and types, as CI does
 	$(PYTHON) -m ruff check .

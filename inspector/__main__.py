@@ -13,7 +13,7 @@ import typer
 
 from inspector.commands import dead, drain, health, live, service, waiting, wallets
 from inspector.options import AsJson, Watch, fill_in_watch
-from inspector.screen import complain
+from inspector.screen import Manner, complain
 from inspector.where import find
 from shared.errors import ServiceError
 
@@ -39,11 +39,11 @@ def where(
     Exit codes: 0 all is well, 1 something was found, 2 could not look.
     """
     try:
-        context.obj = find(data_dir).settings
+        context.obj = Manner(find(data_dir).settings, as_json, watch)
     except ServiceError as error:
         raise typer.Exit(complain(error.detail)) from None
     if context.invoked_subcommand is None:
-        service.overview(context, as_json=as_json, watch=watch)
+        service.overview(context)
 
 
 for group in (service, wallets, waiting, dead, health, drain, live):

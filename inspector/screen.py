@@ -14,9 +14,10 @@ import orjson
 from rich.console import Console, RenderableType
 from rich.live import Live
 
+from inspector.progress import without_bars
 from inspector.stores import Stores
 from shared.errors import ServiceError
-from shared.settings import Settings
+from shared.settings import WorkerSettings
 
 FINE, FOUND, COULD_NOT_LOOK = 0, 1, 2
 INTERRUPTED = 130  # by Ctrl-C, as shells say it
@@ -39,7 +40,7 @@ Draw = Callable[[Any], RenderableType]
 class Manner:
     """How one command shows what it sees."""
 
-    settings: Settings
+    settings: WorkerSettings
     as_json: bool = False
     watch_seconds: float | None = None
 
@@ -54,7 +55,8 @@ def show(manner: Manner, look: Look, draw: Draw, *, writing: bool = False) -> in
     """Look, show, and return the exit code."""
     try:
         if manner.watch_seconds is not None:
-            return asyncio.run(_watch(manner, look, draw, manner.watch_seconds))
+            with without_bars():
+                return asyncio.run(_watch(manner, look, draw, manner.watch_seconds))
         seen = asyncio.run(_look(manner, look, writing=writing))
     except ServiceError as error:
         return complain(error.detail)

@@ -11,7 +11,6 @@ from typing import Any
 from uuid import UUID
 
 OK, FAULT, UNKNOWN = "ok", "fault", "unknown"
-LATE_SECONDS = 1.5  # three heartbeats; Postgres ends a session that is silent for two seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +54,10 @@ class WorkerSeen:
     batch_size: float | None
     last_batch_at: datetime | None
     silent_seconds: float
+    is_late: bool
     draining: bool
     drained_since: datetime | None
     version: str | None
-
-    @property
-    def is_late(self) -> bool:
-        return self.silent_seconds > LATE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +88,7 @@ class NodeSeen:
 
 @dataclass(frozen=True, slots=True)
 class JobSeen:
-    """The last run of one housekeeping job."""
+    """The last run of one housekeeping job, and when one last ended well."""
 
     job: str
     started_at: datetime
@@ -100,6 +96,8 @@ class JobSeen:
     seconds: float | None
     result: Any
     error: str | None
+    succeeded_at: datetime | None
+    overdue_seconds: float | None  # since a run last ended well, where that is too long
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from shared.database import Connection, DatabaseError, Record, connect
 from shared.errors import OperatorError
 from shared.node import RedisError, is_refused
 from shared.nodes import Call, Nodes
-from shared.settings import Settings
+from shared.settings import WorkerSettings
 
 NAME = "wallet-streams"  # in pg_stat_activity
 CALLS_PER_TRIP = 500  # some 2 ms of Redis' time: nobody else waits long, whatever is asked
@@ -28,7 +28,7 @@ class Unanswered(OperatorError):
 class Stores:
     """Redis and Postgres, open for looking."""
 
-    def __init__(self, settings: Settings, nodes: Nodes, books: Connection) -> None:
+    def __init__(self, settings: WorkerSettings, nodes: Nodes, books: Connection) -> None:
         self.settings = settings
         self._nodes = nodes
         self._books = books
@@ -37,7 +37,7 @@ class Stores:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: Settings, *, writing: bool = False) -> AsyncIterator["Stores"]:
+    async def open(cls, settings: WorkerSettings, *, writing: bool = False) -> AsyncIterator["Stores"]:
         """Open both; raises Unanswered. `writing` is for those commands that change something."""
         try:
             read_only = "off" if writing else "on"
@@ -126,7 +126,7 @@ class Stores:
         return Unanswered(_told("Postgres", self._postgres, error))
 
 
-def _redis_address(settings: Settings) -> str:
+def _redis_address(settings: WorkerSettings) -> str:
     at = urlsplit(settings.redis_url.get_secret_value())
     return f"{at.hostname}:{at.port or 6379}" if at.hostname else at.path
 

@@ -77,8 +77,9 @@ def overview(seen: s.Overview) -> RenderableType:
     free = len(seen.partitions_without_owner)
     table.add_row("partitions", f"{seen.partitions}, " + (f"{free} without an owner" if free else "all owned"))
     share = f" ({seen.recent_rejections / seen.recent_operations:.1%})" if seen.recent_operations else ""
+    window = f"{seen.recent_seconds:.{0 if seen.recent_seconds >= 10 else 1}f} s"
     counted = f"{number(seen.recent_rejections)} of {number(seen.recent_operations)} operations{share}"
-    table.add_row("rejections", f"{counted} in the last {seen.recent_seconds:.0f} s")
+    table.add_row("rejections", f"{counted} in the last {window}")
     table.add_row("dead letters", number(seen.dead_letters))
     for node in seen.nodes:
         table.add_row(f"Redis {node.node}", node_line(node))

@@ -20,7 +20,7 @@ from inspector.reading.workers import recent, workers_of
 from inspector.seen import PartitionsSeen, WaitingWallet, WorkersSeen
 from inspector.stores import Stores
 from shared.errors import ServiceError
-from shared.settings import Settings
+from shared.settings import WorkerSettings
 
 LOOK_SECONDS = 1.0  # pause after a store did not answer
 PAUSE_SECONDS = 0.1  # between two looks, each of which takes the second between its two readings
@@ -128,7 +128,7 @@ class Top(App[None]):
         Binding("space", "pause", "Pause"),
     ]
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: WorkerSettings) -> None:
         super().__init__()
         self._settings = settings
         self._is_paused = False

@@ -11,27 +11,27 @@ from typing import Any
 from pydantic import ValidationError
 
 from shared.errors import Misconfigured
-from shared.settings import Settings
+from shared.settings import WorkerSettings
 
 
 @dataclass(frozen=True, slots=True)
 class Where:
     """The settings to look with, and where they were found."""
 
-    settings: Settings
+    settings: WorkerSettings
     source: str
 
 
 def find(data_folder: Path) -> Where:
     """Return the settings by which the stores are reached; raises Misconfigured."""
-    settings = Settings.load()
+    settings = WorkerSettings.load()
     if settings.model_fields_set & {"postgres_host", "redis_url"}:
         return Where(settings, "settings")
     note = data_folder / "stack.json"
     try:
         environment: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))["environment"]
         given = settings.model_dump(include=settings.model_fields_set)
-        return Where(Settings(**given | {name.lower(): value for name, value in environment.items()}), str(note))
+        return Where(WorkerSettings(**given | {name.lower(): value for name, value in environment.items()}), str(note))
     except FileNotFoundError:
         return Where(settings, "defaults")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:

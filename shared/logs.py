@@ -1,8 +1,13 @@
-"""Logs: one JSON object a line for machines, coloured lines for people. Never a secret, never a body."""
+"""Logs: one JSON object a line for machines, coloured lines for people. Never a secret, never a body.
+
+What libraries say through `logging`, warnings, and what ends a process or a thread come out as lines of the same form.
+"""
 
 import io
 import logging
 import sys
+import threading
+from types import TracebackType
 from typing import Any
 
 import orjson
@@ -10,12 +15,19 @@ import structlog
 
 from shared.settings import Settings
 
+log = structlog.get_logger(__name__)
+
 
 def configure(settings: Settings, process: str) -> None:
     """Set up structlog for this process; `process` names it in every line."""
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+
+    def named(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        event["process"] = process  # in every thread, which has a context of its own
+        return event
+
     processors: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
+        named,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -37,7 +49,52 @@ def configure(settings: Settings, process: str) -> None:
         logger_factory=logger_factory,
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(process=process)
+    _route_others()
+
+
+def _route_others() -> None:
+    """Let what is not logged by structlog come out as if it were: libraries from WARNING on, and what nobody caught."""
+    root = logging.getLogger()
+    root.handlers = [*(handler for handler in root.handlers if not isinstance(handler, _Lines)), _Lines()]
+    root.setLevel(logging.WARNING)
+    logging.captureWarnings(True)
+    sys.excepthook = _tell_uncaught
+    sys.unraisablehook = _tell_unraisable
+    threading.excepthook = _tell_ended_thread
+
+
+class _Lines(logging.Handler):
+    """Turns a record of `logging` into a line like all others."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            said = record.getMessage()
+        except (TypeError, ValueError):  # its arguments do not fit: what it meant is still to be seen
+            said = str(record.msg)
+        # A library may have levels of its own.
+        level = max(known for known in _LEVELS if known <= max(record.levelno, logging.DEBUG))
+        log.log(level, _without_details(said), logger=record.name, exc_info=record.exc_info)
+
+
+_LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
+
+
+def _tell_uncaught(type_: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    if issubclass(type_, KeyboardInterrupt):
+        sys.__excepthook__(type_, error, traceback)
+    else:
+        log.critical("the process ends by a defect", exc_info=(type_, error, traceback))
+
+
+def _tell_ended_thread(ended: threading.ExceptHookArgs) -> None:
+    if ended.exc_value is not None:
+        log.error("a thread ended by a defect", exc_info=(ended.exc_type, ended.exc_value, ended.exc_traceback))
+
+
+def _tell_unraisable(seen: "sys.UnraisableHookArgs") -> None:
+    if seen.exc_value is not None:
+        error = (seen.exc_type, seen.exc_value, seen.exc_traceback)
+        log.error(seen.err_msg or "an exception that nobody could be told", exc_info=error)
 
 
 def _without_rows(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

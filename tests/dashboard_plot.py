@@ -31,6 +31,9 @@ PANELS = (
     "Latency of an operation",
     "Commands in a batch",
     "Partitions by worker",
+    "Takeovers",
+    "Share of rejections",
+    "Backlog by partition, the ten fullest",
 )
 LOAD_SECONDS = 15.0
 KILL_AFTER_SECONDS = 8.0
@@ -95,7 +98,7 @@ async def record(service: Service, folder: Path, program: str) -> dict[str, Any]
 
 async def ask(client: Client, target: dict[str, str], begin: float, end: float) -> dict[str, list[tuple[float, float]]]:
     """Return the series of one target of a panel, by legend."""
-    expression = target["expr"].replace("[1m]", "[5s]")
+    expression = re.sub(r"\[[15]m\]", "[5s]", target["expr"])
     answer = await client.get(
         f"/api/v1/query_range?query={quote(expression)}&start={begin}&end={end}&step={STEP_SECONDS}"
     )

@@ -10,7 +10,7 @@ import structlog
 
 from shared.settings import WorkerSettings
 
-HEALTHY_SECONDS = 5.0  # ten heartbeats
+HEALTHY_SECONDS_MIN = 5.0  # below this a busy machine alone would make workers look dead
 
 log = structlog.get_logger(__name__)
 
@@ -22,6 +22,9 @@ class Health:
         self._worker = settings.worker_name
         self._file = Path(tempfile.gettempdir()) / f"wallet-worker-{settings.worker_name}.health"
         self._told = False
+        # To lose a session and to hold the next one takes this long at most, while all else is well.
+        renewed_seconds = 2 * (settings.session_timeout_seconds + settings.heartbeat_seconds)
+        self._healthy_seconds = max(HEALTHY_SECONDS_MIN, renewed_seconds)
 
     def beat(self) -> None:
         """Note that the session lives and the loop turns. A file that cannot be written is told once, and no more."""
@@ -45,4 +48,4 @@ class Health:
             sys.stdout.write(f"worker {self._worker} has not held a session yet\n")
             return 1
         sys.stdout.write(f"worker {self._worker}: last heartbeat {age:.1f} s ago\n")
-        return 0 if age <= HEALTHY_SECONDS else 1
+        return 0 if age <= self._healthy_seconds else 1

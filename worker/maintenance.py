@@ -8,7 +8,6 @@ as well, but arq by itself ends when it loses Redis, and waits for ever for one 
 import asyncio
 import contextlib
 import functools
-import logging
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -32,6 +31,7 @@ from worker.housekeeping.runs import RUN_SECONDS_MAX, recorded
 from worker.housekeeping.statistics import Statistics
 from worker.housekeeping.sweep import Sweep
 from worker.housekeeping.watch import watched
+from worker.outage import Outage
 
 DRAIN_SECONDS = 10  # how long the jobs under way get to end: they look up after each piece
 STOP_SECONDS_MAX = 15.0  # the same, and the closing of connections
@@ -117,18 +117,10 @@ class WorkerSettings:
     job_deserializer = orjson.loads
 
 
-class _Lines(logging.Handler):
-    """Turns what arq has to say into lines like all others."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        log.log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)
-
-
 async def serve() -> None:
     """Do housekeeping until SIGTERM, with another arq each time that Redis comes back."""
     settings = MaintenanceSettings.load()
     logs.configure(settings, "maintenance")
-    logging.getLogger("arq").addHandler(_Lines(logging.WARNING))
     stop = stop_event(STOP_SECONDS_MAX)
     await unless_stopped(stop, prepare_database(settings))
     log.info("housekeeping")
@@ -138,17 +130,18 @@ async def serve() -> None:
 
 
 async def _keep_house(settings: MaintenanceSettings, stop: asyncio.Event) -> None:
+    redis = Outage("redis")
     while not stop.is_set():
         try:
-            await _work(settings, stop)
+            await _work(settings, stop, redis)
         except RedisError as error:
-            log.warning("Redis lost; housekeeping goes on when it is back", error=repr(error))
+            redis.goes_on("keep the schedule", error)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(RECONNECT_SECONDS):
                     await stop.wait()
 
 
-async def _work(settings: MaintenanceSettings, stop: asyncio.Event) -> None:
+async def _work(settings: MaintenanceSettings, stop: asyncio.Event, redis: Outage) -> None:
     """Let arq work until `stop`; raises RedisError when Redis is lost, after the jobs under way ended."""
     pool = ArqRedis.from_url(
         _redis_url(),
@@ -164,6 +157,8 @@ async def _work(settings: MaintenanceSettings, stop: asyncio.Event) -> None:
     working = asyncio.create_task(arq.async_run())
     stopping = asyncio.create_task(stop.wait())
     try:
+        if await _answers(pool):
+            redis.is_over("keep the schedule")
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
         arq.allow_pick_jobs = False
         over.set()
@@ -177,6 +172,14 @@ async def _work(settings: MaintenanceSettings, stop: asyncio.Event) -> None:
         await pool.aclose()
     if not working.cancelled() and (error := working.exception()):
         raise error
+
+
+async def _answers(pool: ArqRedis) -> bool:
+    try:
+        await pool.ping()
+    except RedisError:
+        return False
+    return True
 
 
 async def _cancel(*tasks: asyncio.Task[Any]) -> None:

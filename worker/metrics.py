@@ -40,7 +40,7 @@ REPEATS = Counter(
     "wallet_worker_repeats", "Commands that were in the books already: redelivered, submitted again, or a key's replay."
 )
 OWNED = Gauge("wallet_worker_partitions_owned", "Partitions that this worker owns.")
-TAKEN = Counter("wallet_worker_partitions_taken", "Partitions that this worker took over.")
+TAKEN = Counter("wallet_worker_partitions_taken", "Partitions that this worker took, whoever had them before.")
 RELEASED = Counter("wallet_worker_partitions_released", "Partitions that this worker gave back.")
 SESSIONS_LOST = Counter("wallet_worker_sessions_lost", "How often the session in Postgres, and all it owned, was lost.")
 _REDIS_FAILURES = Counter("wallet_worker_redis_failures", "Trips to Redis that failed, by step.", ["step"])

@@ -21,6 +21,7 @@ from shared.streams import RedisError, Streams
 from worker import metrics
 from worker.batch import Batch
 from worker.health import Health
+from worker.outage import Outage
 from worker.partitions import Partitions, fair_share
 from worker.session import Session
 from worker.store import Store
@@ -43,17 +44,26 @@ class Worker:
         self._settings = settings
         self._streams = streams
         self._health = health
+        self._redis = Outage("redis")
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop`, then drain: what was claimed is settled, answered and finished."""
+        postgres = Outage("postgres")
         while not stop.is_set():
+            has_session = False
             try:
                 async with Session.open(self._settings) as session:
-                    await Shift(self._settings, self._streams, session, stop, self._health).work()
+                    has_session = True
+                    postgres.is_over("open a session")
+                    await Shift(self._settings, self._streams, session, stop, self._health, self._redis).work()
             except* DatabaseError as lost:
-                metrics.SESSIONS_LOST.inc()
-                metrics.note_owned(())
-                log.warning("session lost", worker=self._settings.worker_name, error=repr(lost.exceptions[0]))
+                error = lost.exceptions[0]
+                if has_session:
+                    metrics.SESSIONS_LOST.inc()
+                    metrics.note_owned(())
+                    log.warning("session lost", worker=self._settings.worker_name, error=repr(error))
+                else:
+                    postgres.goes_on("open a session", error)
                 await _wait(stop, RECONNECT_SECONDS)
 
 
@@ -61,13 +71,20 @@ class Shift:
     """One session's work: the partitions it owns, and the batches on their way."""
 
     def __init__(
-        self, settings: WorkerSettings, streams: Streams, session: Session, stop: asyncio.Event, health: Health
+        self,
+        settings: WorkerSettings,
+        streams: Streams,
+        session: Session,
+        stop: asyncio.Event,
+        health: Health,
+        redis: Outage,
     ) -> None:
         self._settings = settings
         self._streams = streams
         self._session = session
         self._stop = stop
         self._health = health
+        self._redis = redis
         self._store = Store(session)
         self._partitions = Partitions()
         self._over = asyncio.Event()
@@ -114,11 +131,12 @@ class Shift:
             try:
                 await self._send_and_finish(batch, replies)
                 finished = True
+                self._redis.is_over("finish")
                 _tell(batch, times)
             except RedisError as error:
                 # The books have the outcomes: claimed again, they are found, answered again and finished.
                 metrics.FINISH_FAILURES.inc()
-                log.warning("could not finish a batch; it will be claimed again", error=repr(error))
+                self._redis.goes_on("finish", error)
                 await asyncio.sleep(RETRY_SECONDS)
             self._partitions.done(batch.claims, finished=finished)
             self._wake_shares_if_retiring()
@@ -136,14 +154,17 @@ class Shift:
             block_ms = UNDER_WAY_BLOCK_MS if self._partitions.has_passed_over else BLOCK_MS
             wallets_max = self._settings.batch_wallets_max
             ready = await self._streams.wait_ready(cursors, wallets_max, block_ms)
+            if not self._settings.redis_cluster:  # where a node that is away only leaves its partitions unready
+                self._redis.is_over("claim")
             if not ready:
                 return None
             began = time.perf_counter()
             claims = await self._streams.claim(ready, wallets_max, self._settings.batch_commands_max)
             metrics.CLAIM.observe(time.perf_counter() - began)
+            self._redis.is_over("claim")
         except RedisError as error:
             metrics.CLAIM_FAILURES.inc()
-            log.warning("could not claim", error=repr(error))
+            self._redis.goes_on("claim", error)
             self._partitions.rewind()
             await asyncio.sleep(RETRY_SECONDS)
             return None
@@ -195,8 +216,9 @@ class Shift:
         if wanted and not self._stop.is_set():
             taken = await self._session.take(wanted)
             self._partitions.add(taken)
-            metrics.TAKEN.inc(len(taken))
-            log.info("took partitions", partitions=len(taken), owned=len(self._partitions))
+            if taken:  # others may have been quicker
+                metrics.TAKEN.inc(len(taken))
+                log.info("took partitions", partitions=len(taken), owned=len(self._partitions))
         self._partitions.retire(partition for partition in surplus if partition in self._partitions)
         released = self._partitions.pop_retired()
         await self._session.release(released)

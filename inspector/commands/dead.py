@@ -6,9 +6,9 @@ import typer
 
 from inspector import tables
 from inspector.changing import dead_letters
-from inspector.options import AsJson, Watch, Yes
+from inspector.options import AsJson, Watch, Yes, change_of, view
 from inspector.reading.dead import read_dead, read_dead_letter
-from inspector.screen import Manner, show
+from inspector.screen import show
 from inspector.seen import DeadLetterSeen, DeadSeen, Done
 from inspector.stores import Stores
 
@@ -38,7 +38,7 @@ def list_letters(
     async def look(stores: Stores) -> DeadSeen:
         return await read_dead(stores, limit)
 
-    raise typer.Exit(show(Manner(context.obj, as_json, watch), look, tables.dead))
+    raise typer.Exit(show(view(context, as_json, watch), look, tables.dead))
 
 
 def show_letter(
@@ -52,16 +52,16 @@ def show_letter(
     async def look(stores: Stores) -> DeadLetterSeen:
         return await read_dead_letter(stores, letter)
 
-    raise typer.Exit(show(Manner(context.obj, as_json, watch), look, tables.dead_letter))
+    raise typer.Exit(show(view(context, as_json, watch), look, tables.dead_letter))
 
 
 def requeue(context: typer.Context, letters: Letters, yes: Yes = False, as_json: AsJson = False) -> None:
-    """Put dead letters back as commands, under their own operation ids."""
+    """Put dead letters back as commands, under their own operation ids, unless their callers were told an outcome."""
 
     async def change(stores: Stores) -> Done:
         return await dead_letters.requeue(stores, letters, yes=yes)
 
-    raise typer.Exit(show(Manner(context.obj, as_json), change, tables.done))
+    raise typer.Exit(show(change_of(context, as_json), change, tables.done))
 
 
 def drop(context: typer.Context, letters: Letters, yes: Yes = False, as_json: AsJson = False) -> None:
@@ -70,4 +70,4 @@ def drop(context: typer.Context, letters: Letters, yes: Yes = False, as_json: As
     async def change(stores: Stores) -> Done:
         return await dead_letters.drop(stores, letters, yes=yes)
 
-    raise typer.Exit(show(Manner(context.obj, as_json), change, tables.done))
+    raise typer.Exit(show(change_of(context, as_json), change, tables.done))

@@ -6,8 +6,8 @@ import typer
 
 from inspector import tables
 from inspector.changing import draining
-from inspector.options import AsJson, Yes
-from inspector.screen import Manner, show
+from inspector.options import AsJson, Yes, change_of
+from inspector.screen import show
 from inspector.seen import Done
 from inspector.stores import Stores
 
@@ -32,7 +32,7 @@ def drain(
     async def change(stores: Stores) -> Done:
         return await draining.drain(stores, worker, timeout, yes=yes)
 
-    raise typer.Exit(show(Manner(context.obj, as_json), change, tables.done, writing=True))
+    raise typer.Exit(show(change_of(context, as_json), change, tables.done, writing=True))
 
 
 def resume(context: typer.Context, worker: Worker, yes: Yes = False, as_json: AsJson = False) -> None:
@@ -41,4 +41,4 @@ def resume(context: typer.Context, worker: Worker, yes: Yes = False, as_json: As
     async def change(stores: Stores) -> Done:
         return await draining.resume(stores, worker, yes=yes)
 
-    raise typer.Exit(show(Manner(context.obj, as_json), change, tables.done, writing=True))
+    raise typer.Exit(show(change_of(context, as_json), change, tables.done, writing=True))

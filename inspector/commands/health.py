@@ -4,9 +4,9 @@ import typer
 
 from inspector import tables
 from inspector.changing.repairs import repair as mend
-from inspector.options import AsJson, Watch, Yes
+from inspector.options import AsJson, Watch, Yes, change_of, view
 from inspector.reading.doctor import diagnose
-from inspector.screen import Manner, show
+from inspector.screen import show
 from inspector.seen import Diagnosis, Done
 from inspector.stores import Stores
 
@@ -23,7 +23,7 @@ def doctor(context: typer.Context, as_json: AsJson = False, watch: Watch = None)
     async def look(stores: Stores) -> Diagnosis:
         return (await diagnose(stores))[0]
 
-    raise typer.Exit(show(Manner(context.obj, as_json, watch), look, tables.doctor))
+    raise typer.Exit(show(view(context, as_json, watch), look, tables.doctor))
 
 
 def repair(context: typer.Context, yes: Yes = False, as_json: AsJson = False) -> None:
@@ -32,4 +32,4 @@ def repair(context: typer.Context, yes: Yes = False, as_json: AsJson = False) ->
     async def change(stores: Stores) -> Done:
         return await mend(stores, yes=yes)
 
-    raise typer.Exit(show(Manner(context.obj, as_json), change, tables.done))
+    raise typer.Exit(show(change_of(context, as_json), change, tables.done))

@@ -9,14 +9,14 @@ from uuid import UUID
 import typer
 
 from inspector import tables
-from inspector.options import AsJson, Watch
+from inspector.options import AsJson, Watch, view
 from inspector.reading.passing import LOOK_SECONDS, Passing
 from inspector.reading.waiting import read_oldest
-from inspector.screen import FINE, Manner, complain, console, put_json, show
+from inspector.screen import FINE, complain, console, put_json, show
 from inspector.seen import OldestSeen, Passed
 from inspector.stores import Stores
 from shared.errors import ServiceError
-from shared.settings import Settings
+from shared.settings import WorkerSettings
 
 SHOWN = 20
 SHOWN_MAX = 1_000
@@ -40,7 +40,7 @@ def oldest(
     async def look(stores: Stores) -> OldestSeen:
         return await read_oldest(stores, limit, everyone=everyone)
 
-    raise typer.Exit(show(Manner(context.obj, as_json, watch), look, tables.oldest))
+    raise typer.Exit(show(view(context, as_json, watch), look, tables.oldest))
 
 
 def tail(
@@ -51,8 +51,9 @@ def tail(
     as_json: AsJson = False,
 ) -> None:
     """Commands and outcomes as they pass, until Ctrl-C. With --json, each a line."""
+    manner = view(context, as_json, None)  # watching is what it does
     try:
-        asyncio.run(_follow(context.obj, wallet_id, count, seconds, as_json=as_json))
+        asyncio.run(_follow(manner.settings, wallet_id, count, seconds, as_json=manner.as_json))
     except ServiceError as error:
         raise typer.Exit(complain(error.detail)) from None
     except (KeyboardInterrupt, BrokenPipeError):
@@ -61,7 +62,7 @@ def tail(
 
 
 async def _follow(
-    settings: Settings, wallet_id: UUID | None, count: int | None, seconds: float | None, *, as_json: bool
+    settings: WorkerSettings, wallet_id: UUID | None, count: int | None, seconds: float | None, *, as_json: bool
 ) -> None:
     out = console()
     ends = time.monotonic() + seconds if seconds else None

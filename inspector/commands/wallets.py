@@ -6,10 +6,10 @@ from uuid import UUID
 import typer
 
 from inspector import tables
-from inspector.options import AsJson, Watch
+from inspector.options import AsJson, Watch, view
 from inspector.reading.operations import read_operation
 from inspector.reading.wallets import read_wallet
-from inspector.screen import Manner, show
+from inspector.screen import show
 from inspector.seen import OperationWay, WalletSeen
 from inspector.stores import Stores
 from shared.commands import operation_id_of_key
@@ -36,7 +36,7 @@ def wallet(
     async def look(stores: Stores) -> WalletSeen:
         return await read_wallet(stores, wallet_id, limit)
 
-    raise typer.Exit(show(Manner(context.obj, as_json, watch), look, tables.wallet))
+    raise typer.Exit(show(view(context, as_json, watch), look, tables.wallet))
 
 
 def operation(
@@ -60,4 +60,4 @@ def operation(
         assert operation_id is not None  # noqa: S101 one of the two was given
         return await read_operation(stores, operation_id, wallet_id)
 
-    raise typer.Exit(show(Manner(context.obj, as_json, watch), look, tables.operation))
+    raise typer.Exit(show(view(context, as_json, watch), look, tables.operation))

@@ -9,14 +9,16 @@ from collections.abc import Sequence
 
 import sql
 from inspector.reading.nodes import read_nodes
-from inspector.reading.overview import dangers, read_housekeeping
+from inspector.reading.overview import dangers, overdue, read_housekeeping
 from inspector.reading.walk import AGAIN_SECONDS, Faults, walk
-from inspector.seen import FAULT, LATE_SECONDS, OK, UNKNOWN, Check, Diagnosis, NodeSeen, ranges
+from inspector.reading.workers import late_seconds
+from inspector.seen import FAULT, OK, UNKNOWN, Check, Diagnosis, NodeSeen, ranges
 from inspector.stores import Stores
 from shared.database import PARTITION_LOCKS, WORKER_LOCKS, Record
 from shared.release import RELEASE_LOCKS
 from shared.streams import LIBRARY_VERSION
 
+SAMPLE_PAGES = 100  # of the table of wallets, from which the sample is drawn: some 10,000 wallets
 SAMPLE_WALLETS = 200
 SAMPLE_OPERATIONS = 1_000  # of each wallet, from the newest back
 EXAMPLES = 5
@@ -41,12 +43,13 @@ def _streams(faults: Faults) -> list[Check]:
     lost = [f"{p:02d}/{wallet}" for p, wallet in faults.lost]
     hollow = [f"{h.partition:02d}/{h.wallet}" for h in faults.hollow]
     wrong = [f"{p:02d}: {missing:+d}" for p, missing in sorted(faults.depths.items())]
+    or_more = " or more" if faults.is_cut else ""
     depth = Check(
         "depth",
         FAULT if wrong else UNKNOWN if faults.depths_unknown else OK,
         f"the depth of {len(wrong)} partitions is not what waits in them"
         if wrong
-        else f"the depth of {len(faults.depths_unknown)} partitions cannot be told under this traffic"
+        else f"the depth of {len(faults.depths_unknown)} partitions cannot be told: too much moves or is not ready"
         if faults.depths_unknown
         else f"the depth of every partition is what waits in it: {faults.messages:,} messages",
         bool(wrong),
@@ -56,7 +59,7 @@ def _streams(faults: Faults) -> list[Check]:
         Check(
             "streams_without_ready_message",
             FAULT if lost else OK,
-            f"{len(lost):,} wallets have messages and are not ready: they wait for ever"
+            f"{len(lost):,}{or_more} wallets have messages and are not ready: they wait for ever"
             if lost
             else f"every wallet stream has a ready message: {faults.wallets:,} ready wallets",
             bool(lost),
@@ -79,12 +82,13 @@ async def _sessions(stores: Stores) -> list[Record]:
 
 async def _ownership(stores: Stores) -> list[Check]:
     rows = await _sessions(stores)
-    free = _free(stores, rows)
-    if free:  # on its way from one worker to another?
+    free, late_ones = _free(stores, rows), _late(stores, rows)
+    if free or late_ones:  # on its way from one worker to another? held up for a moment?
         await asyncio.sleep(AGAIN_SECONDS)
         rows = await _sessions(stores)
         free = sorted(set(free) & set(_free(stores, rows)))
-    late = [f"{row['name']}: {row['silent_seconds']:.1f} s" for row in rows if row["silent_seconds"] > LATE_SECONDS]
+        late_ones = {pid: row for pid, row in _late(stores, rows).items() if pid in late_ones}
+    late = [f"{row['name']}: {row['silent_seconds']:.1f} s" for row in late_ones.values()]
     return [
         Check(
             "owners",
@@ -108,6 +112,11 @@ async def _ownership(stores: Stores) -> list[Check]:
 
 def _free(stores: Stores, rows: Sequence[Record]) -> list[int]:
     return sorted(set(stores.partitions) - {partition for row in rows for partition in row["partitions"]})
+
+
+def _late(stores: Stores, rows: Sequence[Record]) -> dict[int, Record]:
+    late_after = late_seconds(stores.settings)
+    return {row["pid"]: row for row in rows if row["silent_seconds"] > late_after}
 
 
 def _nodes(nodes: Sequence[NodeSeen]) -> list[Check]:
@@ -159,9 +168,8 @@ async def _postgres(stores: Stores) -> Check:
 
 async def _books(stores: Stores) -> Check:
     """Compare the balance of a sample of wallets with the sum of their operations."""
-    wallets = await stores.value(sql.query("inspect_wallets_estimate"))
-    # Pages, not rows, are sampled: twice as many as it takes, and everything of a small table.
-    percent = 100.0 if wallets < 10 * SAMPLE_WALLETS else 200.0 * SAMPLE_WALLETS / wallets
+    pages = await stores.value(sql.query("inspect_wallets_pages"))
+    percent = min(100.0, 100.0 * SAMPLE_PAGES / max(1, pages))
     rows = await stores.rows(sql.query("inspect_books"), percent, SAMPLE_WALLETS, SAMPLE_OPERATIONS)
     wrong = [f"{row['id']}: {reason}" for row in rows if (reason := wrong_in_books(row))]
     return Check(
@@ -191,9 +199,10 @@ def wrong_in_books(row: Record) -> str:
 async def _housekeeping(stores: Stores) -> Check:
     jobs, findings = await read_housekeeping(stores)
     failed = [f"{job.job}: {job.error}" for job in jobs if job.error]
-    if findings or failed:
-        line = f"housekeeping: {findings or 0} errors in the books, {len(failed)} jobs failed"
-        return Check("housekeeping", FAULT, line, examples=failed[:EXAMPLES])
+    late = [line for job in jobs if (line := overdue(job))]
+    if findings or failed or late:
+        line = f"housekeeping: {findings or 0} errors in the books, {len(failed)} jobs failed, {len(late)} overdue"
+        return Check("housekeeping", FAULT, line, examples=[*failed, *late][:EXAMPLES])
     if not jobs:
         return Check("housekeeping", UNKNOWN, "housekeeping has not run on this database")
     return Check("housekeeping", OK, f"housekeeping found no error in the books, and {len(jobs)} jobs ran well")

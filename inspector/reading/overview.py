@@ -10,6 +10,7 @@ from inspector.seen import JobSeen, NodeSeen, Overview, PartitionsSeen, WorkersS
 from inspector.stores import Stores
 from shared.database import Record
 
+HOUSEKEEPING_SECONDS_MAX = 600.0  # since a job last ended well, each of which runs every minute: the alert's limit
 OLD_SECONDS = 10.0  # a request waits for its outcome for this long, unless it was set otherwise
 
 
@@ -54,7 +55,21 @@ async def read_housekeeping(stores: Stores) -> tuple[list[JobSeen], int | None]:
 def _job(row: Record) -> JobSeen:
     # A result is JSON, which the client hands on as text.
     result = orjson.loads(row["result"]) if row["result"] else None
-    return JobSeen(row["job"], row["started_at"], row["finished_at"], row["seconds"], result, row["error"])
+    unwell = row["unwell_seconds"]
+    overdue = unwell if unwell > HOUSEKEEPING_SECONDS_MAX else None
+    return JobSeen(
+        row["job"], row["started_at"], row["finished_at"], row["seconds"], result, row["error"],
+        row["succeeded_at"], overdue,
+    )  # fmt: skip
+
+
+def overdue(job: JobSeen) -> str:
+    """Return in words that a job has not ended well for too long; empty when it has."""
+    if job.overdue_seconds is None:
+        return ""
+    if job.succeeded_at is None:
+        return f"{job.job} has never ended well; it last began {job.started_at:%Y-%m-%d %H:%M:%S}"
+    return f"{job.job} has not ended well since {job.succeeded_at:%Y-%m-%d %H:%M:%S}"
 
 
 def dangers(node: NodeSeen) -> list[str]:
@@ -89,6 +104,7 @@ def _problems(
         lines.append(f"{letters} dead letters")
     lines += [f"Redis {node.node}: {danger}" for node in nodes for danger in dangers(node)]
     lines += [f"housekeeping: {job.job} failed: {job.error}" for job in jobs if job.error]
+    lines += [f"housekeeping: {late}" for job in jobs if (late := overdue(job))]
     if findings:
         lines.append(f"housekeeping found {findings} errors in the books")
     return lines

@@ -33,6 +33,7 @@ class Faults:
     """What is wrong in the streams. `depths` is what has to be added to each partition's depth."""
 
     lost: list[tuple[int, str]] = field(default_factory=list)
+    is_cut: bool = False  # whether more may be lost than was looked at
     hollow: list[Hollow] = field(default_factory=list)
     depths: dict[int, int] = field(default_factory=dict)
     depths_unknown: list[int] = field(default_factory=list)
@@ -70,16 +71,21 @@ async def walk(stores: Stores) -> Faults:
     faults = Faults()
     lengths = await stores.many([(s, ("XLEN", s)) for s in map(keys.ready_stream, stores.partitions)])
     ready = dict(zip(stores.partitions, lengths, strict=True))
-    with progress("ready wallets", sum(lengths)) as step:
-        for group in _groups(ready):
+    for group in _groups(ready):
+        with progress("ready wallets", sum(ready[p] for p in group)) as step:
             walks = {p: await _walk(stores, p, step) for p in group}
-            lost = await _lost(stores, walks)
-            for p, partition in walks.items():
-                faults.wallets += len(partition.wallets)
-                faults.messages += partition.waiting
-                faults.hollow += partition.hollow[: FAULTS_MAX - len(faults.hollow)]
+        suspects, cut = await _suspects(stores, walks)
+        lost = await still_lost(stores, suspects)
+        for p, partition in walks.items():
+            faults.wallets += len(partition.wallets)
+            faults.messages += partition.waiting
+            faults.hollow += partition.hollow[: FAULTS_MAX - len(faults.hollow)]
+            if p in cut:  # what waits unready there was not looked at: any sum would be too small
+                faults.depths_unknown.append(p)
+            else:
                 await _compare_depth(stores, faults, p, partition, [wallet for at, wallet in lost if at == p])
-            faults.lost += lost[: FAULTS_MAX - len(faults.lost)]
+        faults.is_cut = faults.is_cut or bool(cut) or len(faults.lost) + len(lost) > FAULTS_MAX
+        faults.lost += lost[: FAULTS_MAX - len(faults.lost)]
     if faults.hollow:
         await asyncio.sleep(AGAIN_SECONDS)
         faults.hollow = await _still_hollow(stores, faults.hollow)
@@ -115,22 +121,34 @@ async def _walk(stores: Stores, partition: int, step: Callable[[int], None]) -> 
     return seen
 
 
-async def _lost(stores: Stores, walks: Mapping[int, Walk]) -> list[tuple[int, str]]:
-    """Return the wallets of these partitions that have messages and no ready message."""
+async def _suspects(stores: Stores, walks: Mapping[int, Walk]) -> tuple[list[tuple[int, str]], set[int]]:
+    """Return the wallets of these partitions that have a stream and were not seen ready, and where there are more."""
     partitions = {keys.wallet_prefix(p): p for p in walks}
-    suspects: list[tuple[int, str]] = []
+    suspects: dict[tuple[int, str], None] = {}  # in order, each once: SCAN may bring a key twice
+    cut: set[int] = set()
     with progress("all streams", None) as step:
         async for page in stores.scan("*", PAGE):
             for key in page:
                 prefix, colon, wallet = key.decode(errors="replace").rpartition(":")
                 p = partitions.get(prefix + colon)
-                if p is not None and wallet not in walks[p].wallets:
-                    suspects.append((p, wallet))
+                if p is None or wallet in walks[p].wallets or (p, wallet) in suspects:
+                    continue
+                if len(suspects) < FAULTS_MAX:
+                    suspects[p, wallet] = None
+                else:
+                    cut.add(p)
             step(len(page))
+    return list(suspects), cut
+
+
+async def still_lost(stores: Stores, suspects: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
+    """Return those wallets that certainly have messages and no ready message.
+
+    Became ready since, or waits unseen? Its ready message is looked for once more, and its head must not have moved:
+    who is finished meanwhile goes to the end of the line, ahead of this look.
+    """
     if not suspects:
         return []
-    # Became ready since, or waits unseen? Its ready message is looked for once more, and its head must not have moved.
-    suspects = list(dict.fromkeys(suspects))[:FAULTS_MAX]
     before = await _heads(stores, suspects)
     await asyncio.sleep(AGAIN_SECONDS)
     again = {p: (await _walk(stores, p, lambda _: None)).wallets for p in {p for p, _ in suspects}}

@@ -2,6 +2,7 @@
 -- $1 seconds to look back, $2 operations at most
 SELECT
     decided_at,
+    extract(EPOCH FROM now() - decided_at)::float8 AS age_seconds,
     count(*) AS operations,
     count(*) FILTER (WHERE status = 'REJECTED') AS rejections,
     (array_agg(wallet_id))[1] AS wallet_id

@@ -1,6 +1,7 @@
 """One request is found in the lines of every process by its id, and no line says what is nobody's business."""
 
 import json
+import signal
 from typing import Any
 from uuid import UUID
 
@@ -89,6 +90,30 @@ async def test_batches__are_told_at_debug_only(own_service: Service) -> None:
     events = [line["event"] for line in lines_of(worker)]
     assert "took partitions" in events
     assert "batch" not in events
+
+
+async def test_every_line_of_every_process__is_json_also_what_libraries_say(own_service: Service) -> None:
+    """Nobody listens where the traces go: OpenTelemetry, which knows no structlog, has something to say."""
+    nobody = f"http://127.0.0.1:{ports.pick_free()}"
+    gateway = own_service.start_gateway(GATEWAY_PROCESSES="2", OTEL_EXPORTER_OTLP_ENDPOINT=nobody)
+    gateway.death_signal = signal.SIGTERM
+    worker = own_service.start_worker(OTEL_EXPORTER_OTLP_ENDPOINT=nobody)
+    own_service.start_worker("maintenance", "worker.maintenance")
+    await own_service.wait_ready()
+    client = Client(own_service.url)
+    wallet = await client.create_wallet()
+    assert (await client.deposit(wallet, "1.00")).status == 200
+
+    async def has_complained() -> bool:
+        return any(str(line.get("logger", "")).startswith("opentelemetry") for line in lines_of(worker))
+
+    await until(has_complained, 20)
+    await client.close()
+    assert own_service.stop() == [0, 0, 0]
+    for process in (*own_service.gateways.values(), *own_service.workers.values()):
+        lines = lines_of(process)
+        assert lines, process.name
+        assert all({"event", "level", "timestamp", "process"} <= line.keys() for line in lines), process.name
 
 
 @pytest.mark.parametrize("module", ["gateway", "worker"])

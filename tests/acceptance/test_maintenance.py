@@ -167,7 +167,7 @@ async def test_redis_killed_and_started_again__the_jobs_go_on(
     own_redis.kill()
 
     async def noticed() -> bool:
-        return b"Redis lost" in process.log_path.read_bytes()
+        return b"redis is away" in process.log_path.read_bytes()
 
     await until(noticed, 10)
     await asyncio.to_thread(own_redis.restart, empty=True)
@@ -187,7 +187,7 @@ async def test_redis_that_falls_silent__is_noticed_and_the_jobs_go_on_when_it_sp
     own_redis.pause()
 
     async def noticed() -> bool:
-        return b"Redis lost" in process.log_path.read_bytes()
+        return b"redis is away" in process.log_path.read_bytes()
 
     await until(noticed, 12)
     own_redis.resume()

@@ -54,3 +54,9 @@ class Inspector:
     async def read(self, *arguments: str) -> Any:
         """Return what a command says with `--json`, whatever its exit code."""
         return (await self(*arguments, "--json")).json
+
+    async def check(self, name: str) -> dict[str, Any]:
+        """Return what the doctor says of one invariant."""
+        checks = {one["name"]: one for one in (await self.read("doctor"))["checks"]}
+        found: dict[str, Any] = checks[name]
+        return found

@@ -176,6 +176,53 @@ async def test_run_cut_short__the_next_goes_on_there_and_counts_nothing_twice(
     assert await totals(books) == await by_hand(books.connection)
 
 
+async def test_day_that_takes_more_than_a_run__is_counted_once_more_piece_by_piece_and_holds_up_nothing(
+    settings: MaintenanceSettings, books: BooksAsTheyStand, wallet_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statistics, "SLICE", timedelta(hours=2))
+    monkeypatch.setattr(statistics, "FIRST_SLICE", timedelta(hours=2))
+    yesterday = TODAY - timedelta(days=1)
+    for hours in range(24):
+        await decide(books, wallet_id, yesterday + timedelta(hours=hours), rows=2)
+    await books.connection.execute(sql.query("keep_statistics_place"), TODAY, yesterday.date())
+    hasty = settings.model_copy(update={"statistics_run_seconds": 1e-6})  # one piece of each kind
+
+    runs: list[dict[str, Any]] = []
+    while sum(run["recounted_days"] for run in runs) == 0:
+        runs.append(await count(hasty))
+        assert len(runs) <= 12
+        if len(runs) == 6:
+            assert await totals(books) == {}  # the day's totals are replaced when it is done, and not before
+            # A piece that was counted is not counted again.
+            await decide(books, wallet_id, yesterday)
+
+    assert len(runs) == 12
+    assert await totals(books) == {(yesterday.date(), "DEPOSIT", "REJECTED"): (48, 4_800)}
+    # What was decided since was counted beside it.
+    assert runs[0]["counted_until"] > TODAY
+    assert await books.connection.fetchval("SELECT count(*) FROM statistics_recount") == 0
+
+
+@pytest.mark.parametrize(("quick_seconds", "minutes"), [(60.0, 1 + 2 + 4 + 8 + 10), (0.0, 5)])
+async def test_pieces__grow_while_counting_is_quick_and_are_small_where_it_is_not(
+    settings: MaintenanceSettings,
+    books: BooksAsTheyStand,
+    monkeypatch: pytest.MonkeyPatch,
+    quick_seconds: float,
+    minutes: int,
+) -> None:
+    monkeypatch.setattr(statistics, "QUICK_SECONDS", quick_seconds)
+    session = await open_session(settings, "test")
+    counting = Statistics(settings, session, asyncio.Event())
+    upto = TODAY - timedelta(days=1)
+
+    for _ in range(5):
+        upto = await counting._recount(upto.date(), upto) or upto
+    session.terminate()
+
+    assert upto - (TODAY - timedelta(days=1)) == timedelta(minutes=minutes)
+
+
 async def test_empty_books__have_no_totals_and_the_history_is_not_walked(
     settings: MaintenanceSettings, books: BooksAsTheyStand
 ) -> None:

@@ -22,7 +22,9 @@ from tests.waiting import until
 STRANGE = ("POSTGRES_", "REDIS_", "DATA_DIR", "PARTITION_")
 
 
-async def started(folder: Path, *arguments: str, environment: Mapping[str, str], stdout: int) -> Any:
+async def started(
+    folder: Path, *arguments: str, environment: Mapping[str, str], stdout: int, stderr: int = asyncio.subprocess.PIPE
+) -> Any:
     """Start `python -m inspector` in a folder, with nothing in its environment but what is given."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(STRANGE)}
     return await asyncio.create_subprocess_exec(
@@ -30,7 +32,7 @@ async def started(folder: Path, *arguments: str, environment: Mapping[str, str],
         cwd=folder,
         env={**clean, "PYTHONPATH": str(Path(__file__).parents[2]), **environment},
         stdout=stdout,
-        stderr=asyncio.subprocess.PIPE,
+        stderr=stderr,
     )
 
 
@@ -106,6 +108,42 @@ async def test_redis_that_is_frozen__is_named_in_one_line(
     assert [len(one.err.splitlines()) for one in said] == [1, 1, 1]
 
 
+async def test_options_before_the_command__are_heeded_as_behind_it(stores: dict[str, Any]) -> None:
+    inspect = Inspector(Settings(**stores))
+
+    said = await inspect("--json", "workers")
+
+    assert said.json.keys() == {"workers", "partitions_without_owner"}
+    assert (await inspect("--json", "dead", "list")).json == {"dead_letters": 0, "letters": []}
+    assert json.loads((await inspect("--json", "repair")).out)["changed"] is False
+
+
+async def test_watch_before_the_command__watches(stores: dict[str, Any], tmp_path: Path) -> None:
+    environment = {name.upper(): str(value) for name, value in stores.items()}
+    arguments = ("--watch", "0.1", "--json", "oldest")
+    process = await started(tmp_path, *arguments, environment=environment, stdout=asyncio.subprocess.PIPE)
+    async with asyncio.timeout(30):
+        for _ in range(3):
+            assert json.loads(await process.stdout.readline())["ready_wallets"] == 0
+        process.send_signal(2)
+        await process.communicate()
+
+    assert process.returncode == 0
+
+
+async def test_options_that_a_command_cannot_heed__are_refused(stores: dict[str, Any]) -> None:
+    inspect = Inspector(Settings(**stores))
+
+    for arguments in (["--watch", "repair", "--yes"], ["--watch", "1", "resume", "worker-1"]):
+        said = await inspect(*arguments)
+        assert said.code == 2
+        assert "--watch is for views" in said.err
+    for arguments in (["top", "--json"], ["--json", "top"]):
+        said = await inspect(*arguments)
+        assert (said.code, said.out) == (2, "")
+        assert said.err.startswith("top is for people; ")
+
+
 async def test_database_without_the_schema__is_said(stores: dict[str, Any]) -> None:
     said = await Inspector(Settings(**{**stores, "postgres_db": "postgres"}))("workers")
 
@@ -167,6 +205,35 @@ async def test_on_a_terminal__watch_draws_a_screen_and_elsewhere_plain_lines(
     os.close(ours)
     assert b"\x1b[?1049h" in drawn  # a screen of its own, which Ctrl-C gives back
     assert b"\x1b[31m" in drawn
+
+
+async def test_progress__is_drawn_of_a_long_look_and_never_over_what_is_watched(
+    stores: dict[str, Any], tmp_path: Path
+) -> None:
+    environment = {**{name.upper(): str(value) for name, value in stores.items()}, "TERM": "xterm"}
+    drawn = {}
+    for how in ((), ("--watch", "0.1")):
+        ours, theirs = pty.openpty()
+        process = await started(
+            tmp_path, "doctor", "--json", *how, environment=environment, stdout=asyncio.subprocess.PIPE, stderr=theirs
+        )
+        os.close(theirs)
+        async with asyncio.timeout(30):
+            if how:
+                for _ in range(2):
+                    assert json.loads(await process.stdout.readline())["checks"]
+                process.send_signal(2)
+            await process.communicate()
+        os.set_blocking(ours, False)
+        try:
+            drawn[how] = os.read(ours, 65536)
+        except OSError:  # nothing came, and nobody has the other end any more
+            drawn[how] = b""
+        os.close(ours)
+
+    assert b"ready wallets" in drawn[()]
+    assert b"all streams" in drawn[()]
+    assert drawn["--watch", "0.1"] == b""
 
 
 def test_watch_without_a_number__has_a_default() -> None:

@@ -6,14 +6,19 @@ from uuid import UUID
 import pytest
 from redis.asyncio import Redis as Client
 
+from inspector.changing.dead_letters import Letter, one_by_one
+from inspector.reading.sampling import Entry
+from inspector.stores import Unanswered
 from shared import keys
-from shared.commands import Command
+from shared.commands import Command, Reason
 from shared.settings import Settings
 from shared.streams import Streams
 from tests.books import BooksAsTheyStand
 from tests.commands import deposit, wallet_in
 from tests.integration.inspector_stage import Inspector
 from tests.integration.stage import claim_of
+from tests.service import Service
+from tests.waiting import until
 
 COUNT = Settings.model_fields["partition_count"].default
 P = 7
@@ -105,6 +110,92 @@ async def test_letter_whose_operation_is_in_the_books__is_not_put_back(
     assert "is in the books as REJECTED operation_refused" in said.out
     assert await streams.find_waiting(command.wallet_id, command.id) is None
     assert len(await letters(inspect)) == 1
+
+
+async def test_letter_whose_caller_was_told_that_it_failed__is_never_applied_behind_its_back(
+    own_service: Service, streams: Streams, books: BooksAsTheyStand, inspect: Inspector, stores: dict[str, Any]
+) -> None:
+    """What a worker cannot read is answered 422: its caller sends it again, and twice would be once too often."""
+    client: Client = Client.from_url(stores["redis_url"])
+    wallet_id = await books.create_wallet()
+    partition = keys.partition_of(wallet_id, COUNT)
+    command = deposit(wallet_id, reply_to=keys.reply_stream("of-the-caller"))
+    await streams.submit([command], 10, 10)
+    stream = keys.wallet_stream(partition, wallet_id)
+    [(message_id, fields)] = await client.xrange(stream)
+    await client.xtrim(stream, maxlen=0, approximate=False)
+    later_ms = int(message_id.partition(b"-")[0]) + 1
+    await client.xadd(stream, {**fields, b"type": b"TRANSFER"}, id=f"{later_ms}-0")  # of a gateway of a later release
+    own_service.start_worker()
+
+    async def is_dead() -> bool:
+        return len(await letters(inspect)) == 1 and await client.exists(command.reply_to) == 1
+
+    await until(is_dead, 15)
+    told = await client.xrange(command.reply_to)
+    assert Reason.UNREADABLE.value.encode() in told[0][1][b"outcomes"]
+    # The release that understands it is there now.
+    [(dead_id, dead)] = await client.xrange(keys.dead_stream(partition))
+    await client.xdel(keys.dead_stream(partition), dead_id)
+    await client.xadd(keys.dead_stream(partition), {**dead, b"type": b"DEPOSIT"})
+    await client.aclose()
+    [letter] = await letters(inspect)
+
+    said = await inspect("dead", "requeue", letter["letter"], "--yes")
+
+    assert said.code == 1
+    assert "its caller was told that it failed" in said.out
+    assert len(await letters(inspect)) == 1
+    assert await books.operations(wallet_id) == []
+
+
+async def test_letter_with_something_in_its_way__is_kept_and_the_others_are_put_back(
+    inspect: Inspector, streams: Streams, stores: dict[str, Any]
+) -> None:
+    wallets = [wallet_in(P, COUNT) for _ in range(3)]
+    commands = [await buried(streams, wallet_id) for wallet_id in wallets]
+    client: Client = Client.from_url(stores["redis_url"])
+    await client.set(keys.wallet_stream(P, wallets[1]), "in the way")
+    await client.aclose()
+    names = [one["letter"] for one in reversed(await letters(inspect))]
+
+    said = await inspect("dead", "requeue", *names, "--yes")
+
+    assert said.code == 1
+    assert [line.split()[1] for line in said.lines if line.startswith("put ")] == [names[0], names[2]]
+    assert f"{names[1]} was not taken: something that is no stream has the key" in said.out
+    assert [one["operation_id"] for one in await letters(inspect)] == [str(commands[1].id)]
+
+
+async def test_letter_that_is_not_there_among_others__nothing_is_done(inspect: Inspector, streams: Streams) -> None:
+    await buried(streams, wallet_in(P, COUNT))
+    [letter] = await letters(inspect)
+
+    for action in ("requeue", "drop"):
+        said = await inspect("dead", action, letter["letter"], "07/1-0", "--yes")
+
+        assert (said.code, said.out) == (2, "")
+        assert "07/1-0" in said.err
+        assert await letters(inspect) == [letter]
+
+
+async def test_store_that_goes_away_between_two_letters__does_not_hide_what_was_done() -> None:
+    letters_found: list[Letter] = [(f"07/{n}-0", P, (b"1-0", {})) for n in range(4)]
+
+    def acting(fails_at: int) -> Any:
+        async def act(letter: str, _: int, __: Entry) -> tuple[str, str]:
+            if letter == f"07/{fails_at}-0":
+                raise Unanswered("Redis did not answer")
+            return f"did {letter}", ""
+
+        return act
+
+    done = await one_by_one(letters_found, acting(2))
+
+    assert (done.changed, done.is_fine, done.lines) == (True, False, ["did 07/0-0", "did 07/1-0"])
+    assert done.refused == ["07/2-0 and all after it, 2 in all: Redis did not answer"]
+    with pytest.raises(Unanswered):
+        await one_by_one(letters_found, acting(0))  # nothing was done: it could not look
 
 
 async def test_letter_that_is_no_command__is_not_put_back(

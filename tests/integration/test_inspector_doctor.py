@@ -1,6 +1,7 @@
 """The doctor finds each fault that was planted, and no other; repair mends what can be mended and says what it did."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -44,13 +45,6 @@ async def client(stores: dict[str, Any]) -> AsyncIterator[Client]:
     opened: Client = Client.from_url(stores["redis_url"])
     yield opened
     await opened.aclose()
-
-
-async def check(inspect: Inspector, name: str) -> dict[str, Any]:
-    """Return what the doctor says of one invariant."""
-    checks = {one["name"]: one for one in (await inspect.read("doctor"))["checks"]}
-    found: dict[str, Any] = checks[name]
-    return found
 
 
 async def three_waiting(streams: Streams) -> str:
@@ -114,11 +108,11 @@ async def test_stream_without_a_ready_message__is_found_and_mended(
     inspect: Inspector, streams: Streams, client: Client
 ) -> None:
     wallet = await three_waiting(streams)
-    assert (await check(inspect, "streams_without_ready_message"))["verdict"] == "ok"
+    assert (await inspect.check("streams_without_ready_message"))["verdict"] == "ok"
     [first, *_] = await client.xrange(keys.ready_stream(P))
     await client.xdel(keys.ready_stream(P), first[0])
 
-    found = await check(inspect, "streams_without_ready_message")
+    found = await inspect.check("streams_without_ready_message")
     would = await inspect("repair")
     assert await client.xlen(keys.ready_stream(P)) == 1  # nothing was done yet
     did = await inspect("repair", "--yes")
@@ -128,8 +122,91 @@ async def test_stream_without_a_ready_message__is_found_and_mended(
     assert "depth" not in would.out
     assert f"would make wallet {wallet} of partition {P} ready" in would.lines
     assert f"made wallet {wallet} of partition {P} ready" in did.lines
-    assert (await check(inspect, "streams_without_ready_message"))["verdict"] == "ok"
+    assert (await inspect.check("streams_without_ready_message"))["verdict"] == "ok"
     assert sum(len(claim.messages) for claim in await claim_of(streams, {P: "0-0"}, 10, 100)) == 4
+
+
+async def test_repair_beside_live_traffic__restores_the_lost_wallet_alone_and_no_busy_one(
+    inspect: Inspector, streams: Streams, client: Client, own_service: Service
+) -> None:
+    """Busy wallets are out of the ready stream and in it again all the time: who looks once takes them for lost."""
+    lost, *busy = [wallet_in(P, COUNT) for _ in range(3_000)]
+    stream = keys.wallet_stream(P, lost)
+    worker = own_service.start_worker()
+    over = asyncio.Event()
+
+    async def load() -> None:
+        for number in itertools.count():
+            if over.is_set():
+                return
+            await streams.submit([deposit(wallet_id) for wallet_id in busy[number % 60 :: 60]], 100_000, 1_000_000)
+
+    async def works() -> bool:
+        return "took partitions" in worker.log_path.read_text()
+
+    await until(works, 15)
+    loading = asyncio.create_task(load())
+    await client.xadd(stream, {"id": "made by hand"})  # without a ready message: nobody comes for it
+    try:
+        said = await inspect("repair", "--yes")
+    finally:
+        over.set()
+        await loading
+
+    assert [line for line in said.lines if line.startswith("made wallet")] == [
+        f"made wallet {lost} of partition {P} ready"
+    ]
+
+    async def is_taken() -> bool:
+        return not await client.exists(stream)
+
+    await until(is_taken, 15)
+
+
+async def test_lost_wallets_beyond_what_is_looked_at__leave_the_depth_unknown_and_right(
+    inspect: Inspector, streams: Streams, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inspector.reading.walk.FAULTS_MAX", 5)
+    await streams.submit([deposit(wallet_in(P, COUNT)) for _ in range(12)], 100, 100)
+    await client.xtrim(keys.ready_stream(P), maxlen=0, approximate=False)
+
+    checks = {one["name"]: one for one in (await inspect.read("doctor"))["checks"]}
+    said = [await inspect("repair", "--yes") for _ in range(3)]
+
+    assert checks["streams_without_ready_message"]["line"].startswith("5 or more wallets")
+    assert checks["depth"]["verdict"] == "unknown"
+    made = [[line for line in one.lines if line.startswith("made wallet")] for one in said]
+    assert [len(lines) for lines in made] == [5, 5, 2]
+    assert not any("depth" in line for one in said[:2] for line in one.lines)
+    assert await client.hget(keys.meta(P), "depth") == b"12"  # type: ignore[misc] # its stubs
+    assert await client.xlen(keys.ready_stream(P)) == 12
+
+
+async def calls_of_functions(client: Client) -> int:
+    return int((await client.info("commandstats"))["cmdstat_fcall"]["calls"])
+
+
+async def test_many_faults__are_mended_a_page_at_a_time(
+    inspect: Inspector, streams: Streams, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inspector.stores.CALLS_PER_TRIP", 3)
+    monkeypatch.setattr("inspector.changing.repairs.CALLS_PER_TRIP", 3)
+    wallets = [wallet_in(P, COUNT) for _ in range(20)]
+    await streams.submit([deposit(wallet_id) for wallet_id in wallets], 100, 100)
+    entries = await client.xrange(keys.ready_stream(P))
+    await client.xdel(keys.ready_stream(P), *(message_id for message_id, _ in entries[:10]))
+    await client.delete(*(keys.wallet_stream(P, wallet_id) for wallet_id in wallets[10:]))
+    await client.hincrby(keys.meta(P), "depth", -10)  # type: ignore[misc] # its stubs
+    called = await calls_of_functions(client)
+
+    said = await inspect("repair", "--yes")
+
+    assert sum(line.startswith("made wallet") for line in said.lines) == 10
+    assert sum(line.startswith("removed the ready message") for line in said.lines) == 10
+    left = [fields[b"wallet"].decode() for _, fields in await client.xrange(keys.ready_stream(P))]
+    assert sorted(left) == sorted(str(wallet_id) for wallet_id in wallets[:10])
+    # Two looks at the library, one restore each, and the ready messages without a stream in four pages.
+    assert await calls_of_functions(client) - called >= 2 + 10 + 4
 
 
 async def test_ready_message_without_a_stream__is_found_and_removed(
@@ -139,12 +216,12 @@ async def test_ready_message_without_a_stream__is_found_and_removed(
     await client.delete(keys.wallet_stream(P, wallet))
     await client.hincrby(keys.meta(P), "depth", -3)  # type: ignore[misc] # its stubs
 
-    found = await check(inspect, "ready_messages_without_stream")
+    found = await inspect.check("ready_messages_without_stream")
     did = await inspect("repair", "--yes")
 
     assert (found["verdict"], found["examples"]) == ("fault", [f"{P}/{wallet}"])
     assert any(line.startswith("removed the ready message") and wallet in line for line in did.lines)
-    assert (await check(inspect, "ready_messages_without_stream"))["verdict"] == "ok"
+    assert (await inspect.check("ready_messages_without_stream"))["verdict"] == "ok"
     assert await client.xlen(keys.ready_stream(P)) == 1
 
 
@@ -153,10 +230,10 @@ async def test_wrong_depth__is_found_and_corrected(
     inspect: Inspector, streams: Streams, client: Client, by: int
 ) -> None:
     await three_waiting(streams)
-    assert (await check(inspect, "depth"))["verdict"] == "ok"
+    assert (await inspect.check("depth"))["verdict"] == "ok"
     await client.hincrby(keys.meta(P), "depth", by)  # type: ignore[misc] # its stubs
 
-    found = await check(inspect, "depth")
+    found = await inspect.check("depth")
     did = await inspect("repair", "--yes")
 
     assert (found["verdict"], found["examples"]) == ("fault", [f"{P}: {-by:+d}"])
@@ -167,25 +244,47 @@ async def test_wrong_depth__is_found_and_corrected(
 async def test_lost_function_library__is_found_and_loaded(on_own_redis: dict[str, Any], own_redis: Redis) -> None:
     inspect = Inspector(Settings(**on_own_redis))
 
-    found = await check(inspect, "function_library")
+    found = await inspect.check("function_library")
     did = await inspect("repair", "--yes")
 
     assert found["verdict"] == "fault"
     assert found["examples"] == [f"{own_redis.host}:{own_redis.port}: none"]
     assert any("loaded version" in line for line in did.lines)
-    assert (await check(inspect, "function_library"))["verdict"] == "ok"
+    assert (await inspect.check("function_library"))["verdict"] == "ok"
+
+
+async def test_repair_that_cannot_go_on__tells_what_it_did_before(
+    on_own_redis: dict[str, Any], own_redis: Redis
+) -> None:
+    streams = Streams(Settings(**on_own_redis))
+    await streams.load_library()
+    wallet = await three_waiting(streams)
+    await streams.submit([deposit(wallet_in(P + 1, COUNT))], 10, 10)
+    await streams.close()
+    client: Client = Client.from_url(own_redis.url)
+    [(first, _), *_] = await client.xrange(keys.ready_stream(P))
+    await client.xdel(keys.ready_stream(P), first)
+    await client.hincrby(keys.meta(P + 1), "depth", 5)  # type: ignore[misc] # its stubs
+    await client.config_set("maxmemory", 1)  # full: what takes away or mends a stream still works, a count does not
+
+    said = await Inspector(Settings(**on_own_redis))("repair", "--yes")
+    await client.aclose()
+
+    assert said.code == 1
+    assert said.lines[0] == f"made wallet {wallet} of partition {P} ready"
+    assert said.lines[1].startswith(f"it ended there: Redis at {own_redis.host}:{own_redis.port} did not answer: ")
 
 
 async def test_settings_that_endanger_data__are_found(on_own_redis: dict[str, Any], own_redis: Redis) -> None:
     inspect = Inspector(Settings(**on_own_redis))
-    assert (await check(inspect, "redis_settings"))["verdict"] == "ok"
+    assert (await inspect.check("redis_settings"))["verdict"] == "ok"
     client: Client = Client.from_url(own_redis.url)
     await client.config_set("maxmemory-policy", "allkeys-lru")
     await client.config_set("appendonly", "no")
     await client.aclose()
 
-    redis = await check(inspect, "redis_settings")
-    postgres = await check(inspect, "postgres_settings")
+    redis = await inspect.check("redis_settings")
+    postgres = await inspect.check("postgres_settings")
 
     assert redis["verdict"] == "fault"
     assert "allkeys-lru" in redis["line"]
@@ -200,7 +299,7 @@ async def test_settings_that_endanger_data__are_found(on_own_redis: dict[str, An
 
 
 async def test_partitions_owned_by_nobody__are_found(inspect: Inspector) -> None:
-    found = await check(inspect, "owners")
+    found = await inspect.check("owners")
 
     assert found["verdict"] == "fault"
     assert f"{COUNT} partitions are owned by nobody: 0-{COUNT - 1}" in found["line"]
@@ -210,17 +309,17 @@ async def test_worker_that_is_late__is_found(inspect: Inspector, own_service: Se
     worker = own_service.start_worker("frozen", SESSION_TIMEOUT_SECONDS="60")
 
     async def owns_all() -> bool:
-        return str((await check(inspect, "owners"))["verdict"]) == "ok"
+        return str((await inspect.check("owners"))["verdict"]) == "ok"
 
     await until(owns_all, 15)
-    assert (await check(inspect, "heartbeats"))["verdict"] == "ok"
+    assert (await inspect.check("heartbeats"))["verdict"] == "ok"
     worker.pause()
 
     async def is_late() -> bool:
-        return str((await check(inspect, "heartbeats"))["verdict"]) == "fault"
+        return str((await inspect.check("heartbeats"))["verdict"]) == "fault"
 
     await until(is_late, 5)
-    found = await check(inspect, "heartbeats")
+    found = await inspect.check("heartbeats")
     worker.resume()
     assert found["examples"][0].startswith("frozen: ")
 
@@ -247,13 +346,27 @@ async def test_books_that_do_not_add_up__are_found(
             seq,
             balance,
         )
-    assert (await check(inspect, "books"))["verdict"] == "ok"
+    assert (await inspect.check("books"))["verdict"] == "ok"
     await books.connection.execute(change, wallet_id)
 
-    found = await check(inspect, "books")
+    found = await inspect.check("books")
 
     assert found["verdict"] == "fault"
     assert found["examples"][0].startswith(f"{wallet_id}: {reason}")
+
+
+async def test_sample_of_the_books__is_of_the_whole_file_and_not_of_its_beginning(
+    inspect: Inspector, books: BooksAsTheyStand
+) -> None:
+    await books.connection.execute(
+        "INSERT INTO wallets (id, balance, seq) SELECT gen_random_uuid(), 0, CASE WHEN n > 40000 THEN 1 ELSE 0 END"
+        " FROM generate_series(1, 50000) AS n"
+    )
+
+    line = (await inspect.check("books"))["line"]
+
+    # A fifth, at the end of the file: of 200 some 40, give or take 12 for how pages are drawn.
+    assert 5 <= int(line.split(" of 200 sampled wallets do not add up")[0]) <= 90, line
 
 
 async def test_findings_of_housekeeping__are_told(inspect: Inspector, books: BooksAsTheyStand) -> None:
@@ -261,7 +374,7 @@ async def test_findings_of_housekeeping__are_told(inspect: Inspector, books: Boo
         "INSERT INTO maintenance_runs (job, started_at, finished_at, error) VALUES ('sweep', now(), now(), 'no Redis')"
     )
 
-    found = await check(inspect, "housekeeping")
+    found = await inspect.check("housekeeping")
 
     assert (found["verdict"], found["examples"]) == ("fault", ["sweep: no Redis"])
     assert "housekeeping: sweep failed: no Redis" in (await inspect.read("overview"))["problems"]

@@ -8,7 +8,7 @@ from textual.widgets import Static
 
 from devstack.redis import Redis
 from inspector.top import Board, Top
-from shared.settings import Settings
+from shared.settings import Settings, WorkerSettings
 from shared.streams import Streams
 from tests.commands import deposit, wallet_in
 from tests.waiting import until
@@ -44,7 +44,7 @@ async def test_top__shows_sorts_and_moves_by_keys_and_quits(stores: dict[str, An
         wallet_id = wallet_in(P, COUNT)
         await streams.submit([deposit(wallet_id) for _ in range(waiting)], 100, 1_000)
         wallets[waiting] = str(wallet_id)
-    app = Top(Settings(**stores))
+    app = Top(WorkerSettings(**stores))
     async with app.run_test(size=(140, 40)) as pilot:
         await seen(app)
         await pressed(pilot, "space")  # nothing moves by itself from here on
@@ -85,7 +85,7 @@ async def test_top__shows_sorts_and_moves_by_keys_and_quits(stores: dict[str, An
 async def test_top__follows_what_changes(stores: dict[str, Any], streams: Streams) -> None:
     wallet_id = wallet_in(P, COUNT)
     await streams.submit([deposit(wallet_id)], 100, 1_000)
-    app = Top(Settings(**stores))
+    app = Top(WorkerSettings(**stores))
     async with app.run_test(size=(140, 40)):
         await seen(app)
         board = app.query_one("#wallets", Board)
@@ -102,7 +102,7 @@ async def test_top__follows_what_changes(stores: dict[str, Any], streams: Stream
 async def test_top_of_a_store_that_goes_away__says_so_and_goes_on(
     on_own_redis: dict[str, Any], own_redis: Redis
 ) -> None:
-    app = Top(Settings(**on_own_redis))
+    app = Top(WorkerSettings(**on_own_redis))
     async with app.run_test(size=(140, 40)):
         line = app.query_one("#line", Static)
 

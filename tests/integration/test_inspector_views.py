@@ -235,6 +235,28 @@ async def test_overview_without_a_worker__says_what_is_wrong(inspect: Inspector,
     assert (await inspect("overview", "--json")).json["waiting"] == 3
 
 
+async def test_overview_of_a_busy_service__names_the_time_that_its_figures_are_of(
+    inspect: Inspector, books: BooksAsTheyStand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only so many of the latest operations are read: at 2,000 a second they go back less than ten seconds."""
+    monkeypatch.setattr("inspector.reading.workers.RECENT_OPERATIONS", 50)
+    await books.connection.execute(
+        "INSERT INTO operations (id, wallet_id, type, amount, status, reason, balance, submitted_at, decided_at)"
+        " SELECT gen_random_uuid(), $1, 'WITHDRAW', 1, 'REJECTED', 'x', 0, now(), now() - n * interval '40 ms'"
+        " FROM generate_series(0, 99) AS n",
+        await books.create_wallet(),
+    )
+
+    seen = await inspect.read()
+    text = await inspect("overview")
+
+    assert seen["recent_operations"] == 50
+    assert 49 * 0.04 <= seen["recent_seconds"] < 9
+    [line] = [line for line in text.lines if line.startswith("rejections")]
+    assert "50 of 50 operations" in line
+    assert "in the last 10 s" not in line
+
+
 async def test_oldest__are_in_order_of_age_whatever_their_place_in_line(inspect: Inspector, streams: Streams) -> None:
     wallets = []
     for partition in (5, 6, 5, 6):

@@ -2,7 +2,8 @@
 
 Guarantees that each operation is counted once: what is added and how far that goes is one transaction. Operations count
 once they are old enough for their transactions to be over; a day that is over is counted once more from the start,
-for those that came with an earlier time (the clock of Postgres was set back).
+for those that came with an earlier time (the clock of Postgres was set back). Both go on a piece at a time, in turns
+and from where the last run ended: neither holds up the other, however much was decided on a day.
 """
 
 import asyncio
@@ -19,7 +20,11 @@ from shared.settings import MaintenanceSettings
 
 # No transaction of the service is that long: its statements are cut at 10 s, its silences at 2 s.
 SETTLED_SECONDS = 60.0
-SLICE = timedelta(minutes=10)  # counted by one statement: a million operations at most, at 1,500 a second
+SLICE = timedelta(minutes=10)  # counted by one statement at most: a million operations, at 1,500 a second
+# A run begins with this and doubles it while that is quick: a statement that takes too long is ended by Postgres, and a
+# piece that could never be counted would hold up all that comes after it.
+FIRST_SLICE = timedelta(minutes=1)
+QUICK_SECONDS = 1.0
 BEFORE_ANY = date(2000, 1, 1)
 
 log = structlog.get_logger(__name__)
@@ -35,6 +40,7 @@ class Statistics:
         self._run_seconds = settings.statistics_run_seconds
         self._connection = connection
         self._over = over
+        self._slice = FIRST_SLICE
 
     async def run(self) -> Mapping[str, Any]:
         """Return how many operations were added, and up to when all are counted."""
@@ -43,20 +49,23 @@ class Statistics:
         await self._summarize()
         place = await self._place()
         limit, counted_until = place["countable_until"], place["counted_until"]
-        recounted_until = place["recounted_until"]
+        day, upto = place["recounted_until"], place["recounted_upto"]
         if counted_until is None:
             counted_until = await self._first_day(limit)
-            recounted_until = counted_until.date()
+            day = counted_until.date()
         added = recounted = 0
-        while counted_until < limit and loop.time() < ends and not self._over.is_set():
-            if recounted_until < counted_until.date():
-                await self._recount(recounted_until, counted_until)
-                recounted_until += timedelta(days=1)
-                recounted += 1
-                continue
-            upto = min(counted_until + SLICE, _midnight(counted_until.date() + timedelta(days=1)), limit)
-            added += await self._add(counted_until, upto, recounted_until)
-            counted_until = upto
+        while not self._over.is_set():
+            is_behind, is_day_over = counted_until < limit, day < counted_until.date()
+            if is_behind:
+                more, counted_until = await self._add(counted_until, limit, day)
+                added += more
+            if is_day_over:
+                upto = await self._recount(day, upto or _midnight(day))
+                if upto is None:
+                    day += timedelta(days=1)
+                    recounted += 1
+            if loop.time() >= ends or not (is_behind or is_day_over):
+                break
         return {"added": added, "recounted_days": recounted, "counted_until": counted_until}
 
     async def _place(self) -> Record:
@@ -84,39 +93,46 @@ class Statistics:
                 none_before = middle
         return _midnight(none_before)
 
-    async def _add(self, since: datetime, upto: datetime, recounted_until: date) -> int:
+    async def _add(self, since: datetime, limit: datetime, recounted_until: date) -> tuple[int, datetime]:
+        """Add the next piece; returns how many operations it had and where it ends."""
+        upto = min(self._end_of_piece(since), limit)
         operations, amounts = await self._count(since, upto)
         async with self._connection.transaction():
-            await self._write(since.date(), operations, amounts)
+            await self._connection.execute(sql.query("add_totals"), since.date(), *_columns(operations, amounts))
             await self._connection.execute(sql.query("keep_statistics_place"), upto, recounted_until)
         # killed before the commit: nothing was added, and the same stretch is counted again.
-        return operations.total()
+        return operations.total(), upto
 
-    async def _recount(self, day: date, counted_until: datetime) -> None:
-        since, end = _midnight(day), _midnight(day + timedelta(days=1))
-        operations, amounts = Totals(), Totals()
-        while since < end:
-            upto = min(since + SLICE, end)
-            more_operations, more_amounts = await self._count(since, upto)
-            operations.update(more_operations)
-            amounts.update(more_amounts)
-            since = upto
+    async def _recount(self, day: date, since: datetime) -> datetime | None:
+        """Count the next piece of a day once more; returns where it ends, None when the day is done."""
+        upto = self._end_of_piece(since)
+        operations, amounts = await self._count(since, upto)
+        is_done = upto.date() > day
         async with self._connection.transaction():
-            await self._connection.execute(sql.query("forget_totals"), day)
-            await self._write(day, operations, amounts)
-            query = sql.query("keep_statistics_place")
-            await self._connection.execute(query, counted_until, day + timedelta(days=1))
+            await self._connection.execute(sql.query("add_recount"), *_columns(operations, amounts))
+            if is_done:
+                await self._connection.execute(sql.query("forget_totals"), day)
+                await self._connection.execute(sql.query("take_recount"), day)
+            place = (upto.date(), None) if is_done else (day, upto)
+            await self._connection.execute(sql.query("keep_recount_place"), *place)
+        return None if is_done else upto
 
     async def _count(self, since: datetime, upto: datetime) -> tuple[Totals, Totals]:
+        began = asyncio.get_running_loop().time()
         rows = await self._connection.fetch(sql.query("count_operations"), since, upto)
+        is_quick = asyncio.get_running_loop().time() - began < QUICK_SECONDS
+        self._slice = min(2 * self._slice, SLICE) if is_quick else max(self._slice / 2, FIRST_SLICE)
         operations = Totals({(row["type"], row["status"]): row["operations"] for row in rows})
         return operations, Totals({(row["type"], row["status"]): row["amount"] for row in rows})
 
-    async def _write(self, day: date, operations: Totals, amounts: Totals) -> None:
-        outcomes = list(operations)
-        columns = ([type_ for type_, _ in outcomes], [status for _, status in outcomes])
-        counted = ([operations[outcome] for outcome in outcomes], [amounts[outcome] for outcome in outcomes])
-        await self._connection.execute(sql.query("add_totals"), day, *columns, *counted)
+    def _end_of_piece(self, since: datetime) -> datetime:
+        return min(since + self._slice, _midnight(since.date() + timedelta(days=1)))
+
+
+def _columns(operations: Totals, amounts: Totals) -> tuple[list[str], list[str], list[int], list[int]]:
+    outcomes = list(operations)
+    types, statuses = [type_ for type_, _ in outcomes], [status for _, status in outcomes]
+    return types, statuses, [operations[outcome] for outcome in outcomes], [amounts[outcome] for outcome in outcomes]
 
 
 def _midnight(day: date) -> datetime:
