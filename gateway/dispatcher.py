@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from itertools import islice
 from uuid import UUID
@@ -29,8 +29,7 @@ from shared.streams import Full, RedisError, Streams, Submission
 
 BLOCK_MS = 1_000  # longest wait in one read of the reply key
 RETRY_SECONDS = 0.1  # pause between tries while Redis is away
-# Requests answered before the next ones are read: a whole batch at once would leave the worker without work meanwhile.
-ANSWER_AT_ONCE = 16
+ANSWER_AT_ONCE = 256  # requests, before others are read: some ms
 LOOK_EVERY_SECONDS = 1.0  # one look per second for all old waiters together
 LOOK_AFTER_SECONDS = 1.0  # a reply that takes longer may have been lost
 LOOK_MAX = 5_000  # commands in one look, oldest first
@@ -54,7 +53,7 @@ class Dispatcher:
         self._outbox_filled = asyncio.Event()
         self._look_now = asyncio.Event()
         self._redis_away = False
-        self._waiting: Counter[UUID] = Counter()  # by wallet
+        self._waiting: dict[UUID, int] = {}  # requests, by wallet
         self._deadlines = Deadlines(self._stop_waiting)
 
     @contextlib.asynccontextmanager
@@ -96,7 +95,8 @@ class Dispatcher:
         wait for this wallet as may: one wallet must not take the room of all.
         """
         now = asyncio.get_running_loop().time()
-        if self._waiting[command.wallet_id] >= self._settings.wallet_requests_max:
+        waiting = self._waiting.get(command.wallet_id, 0)
+        if waiting >= self._settings.wallet_requests_max:
             refusals.note("wallet_requests_max", command)
             raise WalletQueueFull(f"Too many requests wait for wallet {command.wallet_id}.")
         held = self._held.get(command.id)
@@ -107,9 +107,9 @@ class Dispatcher:
             held = self._held[command.id] = Held(command, now)
             self._enqueue(held)
         waiter = Waiter(held, tell, self._deadlines.at(now + wait_seconds), self._waiting)
-        self._waiting[command.wallet_id] += 1
+        self._waiting[command.wallet_id] = waiting + 1
         waiter.deadlines.add(waiter)
-        held.waiters.add(waiter)
+        held.waiters.append(waiter)
 
     def find_held(self, operation_id: UUID) -> Command | None:
         """Return a command that this gateway holds, undecided."""
@@ -210,7 +210,7 @@ class Dispatcher:
             return
         held = waiter.held
         if held.state is State.SUBMITTED:
-            held.waiters.discard(waiter)
+            held.waiters.remove(waiter)
             waiter.answer(Pending(held.command))
         elif held.state is State.QUEUED and (self._redis_away or not held.in_outbox):
             error = Unavailable("The operations queue does not take the operation at the moment.")

@@ -1,7 +1,6 @@
 """A command that is not decided yet, who waits for it, and why it may be refused after all."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -35,7 +34,7 @@ class Waiter:
     held: "Held"
     tell: Tell
     deadlines: "set[Waiter]"  # those that share this one's tick
-    waiting: Counter[UUID]  # how many wait, by wallet
+    waiting: dict[UUID, int]  # how many wait, by wallet
     is_told: bool = False
 
     def answer(self, outcome: Reply | ServiceError) -> None:
@@ -44,9 +43,9 @@ class Waiter:
             self.is_told = True
             self.deadlines.discard(self)
             wallet_id = self.held.command.wallet_id
-            self.waiting[wallet_id] -= 1
-            if not self.waiting[wallet_id]:
-                del self.waiting[wallet_id]
+            others = self.waiting.pop(wallet_id) - 1
+            if others:
+                self.waiting[wallet_id] = others
             self.tell(outcome)
 
 
@@ -82,7 +81,7 @@ class Held:
     message_id: str | None = None
     # Whether the flush will take it; a command that was refused on its way is parked until the next look.
     in_outbox: bool = False
-    waiters: set[Waiter] = field(default_factory=set)
+    waiters: list[Waiter] = field(default_factory=list)
     late: list[Waiter] = field(default_factory=list)
 
     def answer(self, outcome: Reply | ServiceError) -> None:

@@ -37,8 +37,9 @@ def parse_amount(value: object) -> int:
 
 def format_units(units: int) -> str:
     """Write minor units as a plain decimal with two decimals: 100050 → "1000.50"."""
-    whole, rest = divmod(abs(units), UNITS_PER_WHOLE)
-    return f"{'-' if units < 0 else ''}{whole}.{rest:02d}"
+    if units < 0:
+        return f"-{format_units(-units)}"
+    return f"{units // UNITS_PER_WHOLE}.{units % UNITS_PER_WHOLE:02d}"
 
 
 def _units_of_number(number: Decimal) -> int:
