@@ -56,6 +56,7 @@ install() {
 
 # Runs a command with its output in the log; shows the last line of it, in place on a terminal, else now and then.
 shown() {
+    : >"$LOG" # there before the first look at it
     "$@" >"$LOG" 2>&1 </dev/null &
     child=$!
     # Its own children first: killed, a shell takes nobody along.

@@ -68,7 +68,9 @@ def answer_of_reply(asked: Asked, reply: Reply) -> Answer:
     if operation.reason is Reason.WALLET_NOT_FOUND:
         raise NotFound.wallet(command.wallet_id)
     if operation.reason is Reason.UNREADABLE:
-        raise Rejected("The operation could not be read by the worker.", operation, replayed=False)
+        raise Rejected(
+            "The operation was damaged on its way; nothing of it is recorded. Send it again.", operation, replayed=False
+        )
     if not operation.answers(command):
         raise KeyReused(KEY_REUSED)
     replayed = operation.replays(command)

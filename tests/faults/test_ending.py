@@ -114,7 +114,7 @@ async def test_told_to_stop_while_there_is_no_postgres__ends_at_once_with_0(grou
     [
         ("gateway", WAITING),
         ("worker", WAITING),
-        ("worker.maintenance", "Redis lost; housekeeping goes on when it is back"),
+        ("worker.maintenance", "redis is away"),
     ],
 )
 async def test_told_to_stop_while_there_is_no_redis__ends_at_once_with_0(
