@@ -82,9 +82,10 @@ async def test_gateway_ends_with_more_than_a_line_can_name__all_are_named(ground
 
     redis_proxy.hold()
     requests = [send(0)]
-    await until(all_are_under_way)
+    # A look that comes before its operation asks Redis as well, and waits until that is given up.
+    await until(all_are_under_way, 20)
     requests += [send(number) for number in range(1, LOST + 1)]  # they gather behind the first
-    await until(all_are_under_way)
+    await until(all_are_under_way, 20)
     redis_proxy.cut_at(b"wallet_submit", Cut.BEFORE, nth=2)
     redis_proxy.flow()
     async with asyncio.timeout(10):
