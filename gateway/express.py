@@ -168,12 +168,10 @@ class _Passage:
         self._answer(answer)
 
     def _answer_of(self, outcome: Reply | ServiceError) -> Answer:
-        try:
-            if self._asked is not None and isinstance(outcome, Reply):
-                return operations.answer_of_reply(self._asked, outcome)
-        except ServiceError as error:
-            outcome = error
-        assert isinstance(outcome, ServiceError)  # noqa: S101 there is no reply before something was asked
+        if isinstance(outcome, Reply):
+            assert self._asked is not None  # noqa: S101 there is no reply before something was asked
+            answer = operations.answer_of_reply(self._asked, outcome)
+            return answer if isinstance(answer, Answer) else problems.answer_of(answer, self._message.path)
         return problems.answer_of(outcome, self._message.path)
 
     def _answer(self, answer: Answer) -> None:

@@ -13,7 +13,7 @@ from gateway.middleware import COMMAND, REQUEST_ID
 from gateway.operations import Desk
 from gateway.readiness import Readiness
 from shared.commands import Status
-from shared.errors import NotFound, Pending, Unavailable
+from shared.errors import CallerError, NotFound, Pending, Unavailable
 from shared.ids import new_id
 from shared.settings import GatewaySettings
 from shared.streams import RedisError, Streams
@@ -70,7 +70,10 @@ async def operate(request: web.Request) -> web.Response:
         reply = await request.app[DISPATCHER].submit(asked.command, asked.wait_seconds)
     except Pending as pending:
         return responses.respond(await operations.answer_of_pending(asked, pending, request.app[STREAMS]))
-    return responses.respond(operations.answer_of_reply(asked, reply))
+    answer = operations.answer_of_reply(asked, reply)
+    if isinstance(answer, CallerError):
+        raise answer
+    return responses.respond(answer)
 
 
 async def list_operations(request: web.Request) -> web.Response:

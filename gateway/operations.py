@@ -15,12 +15,13 @@ from gateway.books import Books
 from gateway.requests import HasHeaders
 from gateway.responses import Answer
 from shared.commands import Command, Reason, Reply, Status, operation_id_of_key
-from shared.errors import KeyReused, NotFound, Pending, Rejected
+from shared.errors import CallerError, KeyReused, NotFound, Pending, Rejected
 from shared.ids import new_id
 from shared.money import format_units
 from shared.node import RedisError
 from shared.streams import Streams
 
+UNREADABLE = "The operation was damaged on its way; nothing of it is recorded. Send it again."
 KEY_REUSED = "This Idempotency-Key was used on this wallet before, with another operation or amount."
 
 
@@ -62,20 +63,18 @@ class Desk:
         return Asked(command, preferred, {"Preference-Applied": f"wait={preferred}"}, key is not None)
 
 
-def answer_of_reply(asked: Asked, reply: Reply) -> Answer:
-    """Return the success that a reply means; raises whatever is not this command's success."""
+def answer_of_reply(asked: Asked, reply: Reply) -> Answer | CallerError:
+    """Return the success that a reply means, or the error: not raised, so that a refusal costs no more."""
     command, operation = asked.command, reply.operation
     if operation.reason is Reason.WALLET_NOT_FOUND:
-        raise NotFound.wallet(command.wallet_id)
+        return NotFound.wallet(command.wallet_id)
     if operation.reason is Reason.UNREADABLE:
-        raise Rejected(
-            "The operation was damaged on its way; nothing of it is recorded. Send it again.", operation, replayed=False
-        )
+        return Rejected(UNREADABLE, operation, replayed=False)
     if not operation.answers(command):
-        raise KeyReused(KEY_REUSED)
+        return KeyReused(KEY_REUSED)
     replayed = operation.replays(command)
     if operation.status is Status.REJECTED:
-        raise Rejected(_sentence(reply, command), operation, replayed=replayed)
+        return Rejected(_sentence(reply, command), operation, replayed=replayed)
     headers = {**asked.headers, "Idempotency-Replayed": "true"} if replayed else asked.headers
     return Answer(200, responses.applied_view(reply), headers)
 

@@ -1,11 +1,12 @@
 """How many requests are under way in this process, and how many may be; and the rest of those that were refused.
 
-Guarantees that a refused connection is read again once there is room to spare, and when its rest is over at the latest.
+Guarantees that a refused connection is read again soon after the last refusal, and when its rest is over at the latest.
 """
 
 import asyncio
-import contextlib
-from itertools import islice
+
+LOOK_SECONDS = 0.1  # between two looks of those who rest
+CALM_SECONDS = 0.2  # without a refusal: whoever asks now finds room
 
 
 class Room:
@@ -14,7 +15,7 @@ class Room:
     def __init__(self, requests_max: int) -> None:
         self.requests_max = requests_max
         self.under_way = 0
-        self._resting: dict[asyncio.Future[None], None] = {}  # in the order in which they came
+        self._refused_at = float("-inf")
 
     @property
     def is_full(self) -> bool:
@@ -26,25 +27,21 @@ class Room:
         self.under_way += 1
 
     def leave(self) -> None:
-        """Count one less; with half of the room free, let those who have rested longest ask again.
-
-        Not with any room: while more ask than it holds, whoever is let go is refused again, and all time goes there.
-        """
+        """Count one less."""
         self.under_way -= 1
-        if self._resting:
-            spare = self.requests_max // 2 - self.under_way
-            for longest in list(islice(self._resting, max(0, spare))):
-                del self._resting[longest]
-                if not longest.done():
-                    longest.set_result(None)
 
     async def rest(self, seconds: float) -> None:
-        """Wait until there is room to spare, but no longer than this."""
-        freed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._resting[freed] = None
-        try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await freed
-        finally:
-            self._resting.pop(freed, None)
+        """Wait until nobody is refused any more, but no longer than this.
+
+        Not until there is room: while more ask than it holds there is some at any moment, and whoever is let go for it
+        is refused once more; then all time goes there.
+        """
+        loop = asyncio.get_running_loop()
+        self._refused_at = loop.time()
+        ends = self._refused_at + seconds
+        while True:
+            now = loop.time()
+            is_calm = not self.is_full and now - self._refused_at >= CALM_SECONDS
+            if is_calm or now >= ends:
+                return
+            await asyncio.sleep(LOOK_SECONDS)
