@@ -6,6 +6,7 @@ finish what they have, then the stores go.
 
 import signal
 import time
+from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,6 +19,7 @@ from devstack.stores import Stores
 _READY_TIMEOUT_S = 60.0
 _READY_INTERVAL_S = 0.05
 _LAST_LINES_EACH = 5
+_RESTARTS_MAX = 20  # of one process: what is killed more often is not killed by hand
 
 
 class Stack:
@@ -35,6 +37,7 @@ class Stack:
         self._stores = Stores(folder, environment)
         self._gateway: ChildProcess | None = None
         self._behind: list[ChildProcess] = []
+        self._restarts: Counter[str] = Counter()
 
     def start(self) -> None:
         """Start everything and return when the service is ready; raises StackError."""
@@ -61,6 +64,17 @@ class Stack:
     def is_running(self) -> bool:
         """Whether anything that was started here still runs."""
         return any(process.is_alive for process in self._processes().values())
+
+    def start_killed_ones_again(self) -> None:
+        """Start workers and housekeeping again that somebody killed, as a deployment does; each so often at most."""
+        for process in self._behind:
+            if process.is_alive or process.exit_code != -signal.SIGKILL:
+                continue
+            if self._restarts[process.name] < _RESTARTS_MAX:
+                self._restarts[process.name] += 1
+                process.start()
+                self._folder.note_stack(self.url, self.settings, self._processes())
+                screen.say(f"  ✓ {process.name} was killed, and is started again")
 
     def require_all_alive(self) -> None:
         """Raise StackError, with the last lines of its log, when a process ended by itself."""

@@ -109,6 +109,7 @@ def _run(stack: Stack, folder: DataFolder, auth: str) -> int:
         stack.start()
         screen.say(_WELCOME.format(url=stack.url, folder=folder.path, **_access(auth, stack.settings)))
         while True:
+            stack.start_killed_ones_again()
             stack.require_all_alive()
             time.sleep(_WATCH_INTERVAL_S)
     except KeyboardInterrupt:

@@ -108,10 +108,14 @@ class MakeUp:
 def wallet_with(up: MakeUp, amount: str) -> str:
     status, wallet = up.call("POST", "/api/v1/wallets")
     assert status == 201, wallet
-    deposit = {"operation_type": "DEPOSIT", "amount": amount}
-    status, answer = up.call("POST", f"/api/v1/wallets/{wallet['id']}/operation", deposit)
-    assert status == 200, answer
+    deposit(up, wallet["id"], amount)
     return str(wallet["id"])
+
+
+def deposit(up: MakeUp, wallet_id: str, amount: str) -> None:
+    body = {"operation_type": "DEPOSIT", "amount": amount}
+    status, answer = up.call("POST", f"/api/v1/wallets/{wallet_id}/operation", body)
+    assert status == 200, answer
 
 
 def balance(up: MakeUp, wallet_id: str) -> str:
@@ -212,7 +216,7 @@ def test_up_killed__nothing_is_left_and_the_next_start_finds_everything(folder: 
         assert_nothing_left(again, pids)
 
 
-@pytest.mark.parametrize("victim", ["worker-1", "gateway", "redis", "postgres"])
+@pytest.mark.parametrize("victim", ["gateway", "redis", "postgres"])
 def test_a_child_dies__it_is_named_and_the_rest_is_stopped(folder: Path, victim: str) -> None:
     with MakeUp(folder) as up:
         up.wait_until_ready()
@@ -221,6 +225,21 @@ def test_a_child_dies__it_is_named_and_the_rest_is_stopped(folder: Path, victim:
         assert up.make.wait(STOP_TIMEOUT_S) != 0
         assert victim in up.complained[0]
         assert "SIGKILL" in up.complained[0]
+        assert_nothing_left(up, pids)
+
+
+def test_worker_killed__is_started_again_and_the_service_goes_on(folder: Path) -> None:
+    with MakeUp(folder) as up:
+        up.wait_until_ready()
+        wallet_id = wallet_with(up, "7.00")
+        killed = up.pids()["worker-1"]
+        os.kill(killed, signal.SIGKILL)
+
+        assert procfs.wait_until(lambda: up.pids()["worker-1"] != killed, STOP_TIMEOUT_S)
+        deposit(up, wallet_id, "1.00")
+        assert balance(up, wallet_id) == "8.00"
+        pids = up.pids()
+        up.press_ctrl_c()
         assert_nothing_left(up, pids)
 
 
