@@ -3,6 +3,7 @@
 Guarantees that both give the same answers. Knows what the contract says; decides nothing about money.
 """
 
+import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from shared.money import format_units
 from shared.node import RedisError
 from shared.streams import Streams
 
+FIRST_LOOK_SECONDS = 0.5  # for the look which request was the first under its key
 UNREADABLE = "The operation was damaged on its way; nothing of it is recorded. Send it again."
 KEY_REUSED = "This Idempotency-Key was used on this wallet before, with another operation or amount."
 
@@ -86,8 +88,10 @@ async def answer_of_pending(asked: Asked, pending: Pending, streams: Streams) ->
     """
     command, accepted = asked.command, pending.command
     if asked.has_key:
+        # A Redis that is slow or away must not make the answer late: then this gateway's own command is told.
         with contextlib.suppress(*RedisError):
-            accepted = await streams.find_waiting(command.wallet_id, command.id) or accepted
+            async with asyncio.timeout(FIRST_LOOK_SECONDS):
+                accepted = await streams.find_waiting(command.wallet_id, command.id) or accepted
     if (accepted.type, accepted.amount) != (command.type, command.amount):
         raise KeyReused(KEY_REUSED)
     location = f"/api/v1/wallets/{command.wallet_id}/operations/{command.id}"

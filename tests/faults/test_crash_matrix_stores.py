@@ -3,16 +3,19 @@
 import asyncio
 import shutil
 import signal
+import time
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from shared import keys
-from shared.streams import Streams
+from shared.nodes import Nodes
+from shared.settings import MaintenanceSettings
 from tests.faults.ground import Ground, assert_applied, ended, start, until_balance
 from tests.faults.proxy import Cut, Proxy
 from tests.waiting import until
+from worker.housekeeping.sweep import Sweep
 
 # ---- Redis ----------------------------------------------------------------------------------------------------------
 
@@ -134,11 +137,33 @@ async def test_ready_message_missing__the_sweep_finds_the_stream_and_it_is_serve
     await ground.service.wait_ready()
     await ground.until_queued(wallet_id, 1)  # nobody knows of it
 
-    streams = Streams(ground.settings)
-    assert await streams.restore_ready(ground.partition(wallet_id)) == [wallet_id]
-    await streams.close()
+    settings = MaintenanceSettings.model_validate(ground.settings.model_dump())
+    nodes = Nodes(settings)
+    assert (await Sweep(settings, nodes).run())["restored"] == 1
+    await nodes.close()
 
     assert_applied(await request, "1.00")
+    await ground.check_books()
+
+
+async def test_redis_frozen_after_a_submit__who_sent_a_key_is_answered_in_time_as_well(ground: Ground) -> None:
+    client = await ground.ready_with(gateway={})
+    wallet_id = await client.create_wallet()
+    for headers in ({}, {"Idempotency_Key": "k"}):
+        request = start(ground.witness.deposit(client, wallet_id, "1.00", prefer="wait=2", **headers))
+        await ground.until_queued(wallet_id, 1)
+        began = time.monotonic()
+        ground.redis.pause()
+        answer = await request
+        waited_seconds = time.monotonic() - began
+        ground.redis.resume()
+
+        assert answer is not None
+        assert answer.status == 202
+        assert waited_seconds < 4, "it waited for what would only have told who asked first"
+        await ground.redis_client.flushall()
+    ground.service.start_worker()
+    await until_balance(client, wallet_id, "2.00")
     await ground.check_books()
 
 
