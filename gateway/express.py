@@ -9,7 +9,7 @@ of the ordinary it leaves to that one.
 import asyncio
 import re
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import cache
 from http import HTTPStatus
 
@@ -130,42 +130,38 @@ class _Passage:
             lane.dispatcher.begin(asked.command, asked.wait_seconds, self._end)
         except ServiceError as error:
             self._end(error)
-        except Exception:
-            log.exception("defect", request_id=self._request_id, path=message.path)
-            self._answer(problems.answer_of_defect(message.path))
+        except Exception:  # noqa: BLE001 it is logged there
+            self._answer(self._defect())
 
     async def look(self, wallet_id: str) -> None:
         """Answer with the wallet as it stands."""
-        try:
-            answer = await operations.answer_of_look(self._lane.books, read_id(wallet_id))
-        except ServiceError as error:
-            answer = problems.answer_of(error, self._message.path)
-        except Exception:
-            log.exception("defect", request_id=self._request_id, path=self._message.path)
-            answer = problems.answer_of_defect(self._message.path)
-        self._answer(answer)
+        await self._answer_with(operations.answer_of_look(self._lane.books, read_id(wallet_id)))
 
     def _end(self, outcome: Reply | ServiceError) -> None:
         """Answer with what became of the operation."""
         if self._asked is not None and isinstance(outcome, Pending):
-            self._lane.start(self._pend(self._asked, outcome))
+            pending = operations.answer_of_pending(self._asked, outcome, self._lane.streams)
+            self._lane.start(self._answer_with(pending))
             return
         try:
             answer = self._answer_of(outcome)
-        except Exception:
-            log.exception("defect", request_id=self._request_id, path=self._message.path)
-            answer = problems.answer_of_defect(self._message.path)
+        except Exception:  # noqa: BLE001 it is logged there
+            answer = self._defect()
         self._answer(answer)
 
-    async def _pend(self, asked: Asked, pending: Pending) -> None:
+    async def _answer_with(self, coming: Awaitable[Answer]) -> None:
         try:
-            answer = await operations.answer_of_pending(asked, pending, self._lane.streams)
+            answer = await coming
         except ServiceError as error:
             answer = problems.answer_of(error, self._message.path)
-        except Exception:
-            log.exception("defect", request_id=self._request_id, path=self._message.path)
-            answer = problems.answer_of_defect(self._message.path)
+        except Exception:  # noqa: BLE001 it is logged there
+            answer = self._defect()
         self._answer(answer)
+
+    def _defect(self) -> Answer:
+        """Log the exception that is being handled, and return the answer that says nothing of it."""
+        log.exception("defect", request_id=self._request_id, path=self._message.path)
+        return problems.answer_of_defect(self._message.path)
 
     def _answer_of(self, outcome: Reply | ServiceError) -> Answer:
         if isinstance(outcome, Reply):

@@ -7,7 +7,6 @@ answer is named: Unanswered, in one line. Knows nothing of what is read.
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 import sql
 from shared.database import Connection, DatabaseError, Record, connect
@@ -32,7 +31,7 @@ class Stores:
         self.settings = settings
         self._nodes = nodes
         self._books = books
-        self._redis = _redis_address(settings)
+        self._redis = settings.redis_address
         self._postgres = f"{settings.postgres_host}:{settings.postgres_port}"
 
     @classmethod
@@ -124,11 +123,6 @@ class Stores:
                 "of it first, they bring the schema up to date."
             )
         return Unanswered(_told("Postgres", self._postgres, error))
-
-
-def _redis_address(settings: WorkerSettings) -> str:
-    at = urlsplit(settings.redis_url.get_secret_value())
-    return f"{at.hostname}:{at.port or 6379}" if at.hostname else at.path
 
 
 def _told(store: str, address: str, error: object) -> str:

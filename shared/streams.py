@@ -219,27 +219,6 @@ class Streams:
         )
         _raise_first(await self._call([call]))
 
-    # ---- the sweep's side ---------------------------------------------------------------------------------------
-
-    async def restore_ready(self, partition: int) -> list[str]:
-        """Make ready again each wallet of a partition whose ready message is missing; returns those wallets."""
-        ready_stream, prefix = keys.ready_stream(partition), keys.wallet_prefix(partition)
-        ready = {fields.get(b"wallet") async for fields in self._messages(ready_stream)}
-        restored = []
-        cursor = -1
-        while cursor:
-            scan = ("SCAN", max(cursor, 0), "MATCH", f"{prefix}*", "COUNT", SCAN_PAGE, "TYPE", "stream")
-            cursor, found = await self._nodes.one(ready_stream, *scan)
-            wallets = [key.decode().removeprefix(prefix) for key in found]
-            lost = [wallet for wallet in wallets if wallet.encode() not in ready]
-            meta = keys.meta(partition)
-            answers = await self._call(
-                [("wallet_restore", [ready_stream, meta, f"{prefix}{wallet}"], [wallet]) for wallet in lost]
-            )
-            _raise_first(answers)
-            restored += [wallet for wallet, answer in zip(lost, answers, strict=True) if answer]
-        return restored
-
     # ---- how calls are made -------------------------------------------------------------------------------------
 
     def _together(self, partitions: Iterable[int]) -> list[list[int]]:

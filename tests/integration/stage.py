@@ -47,6 +47,13 @@ class Stage:
     async def claim_of(self, cursors: Mapping[int, str], wallets_max: int, messages_max: int) -> list[Claim]:
         return await claim_of(self.streams, cursors, wallets_max, messages_max)
 
+    async def restore(self, wallet_id: UUID) -> int:
+        """Make a wallet ready again, as the sweep does; returns whether something waits there."""
+        partition = keys.partition_of(wallet_id, PARTITIONS)
+        on = [keys.ready_stream(partition), keys.meta(partition), keys.wallet_stream(partition, wallet_id)]
+        [answer] = await self.streams._call([("wallet_restore", on, [str(wallet_id)])])
+        return int(answer)
+
     async def finish(self, *claims: Claim) -> None:
         await self.streams.finish(claims, {}, 60, 256)
 

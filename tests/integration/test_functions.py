@@ -506,29 +506,10 @@ async def test_restore__a_wallet_without_its_ready_message_is_ready_again(stage:
     claim, _ = await stage.claim()
     await stage.client.xdel(keys.ready_stream(P), claim.ready_id)
 
-    assert await stage.streams.restore_ready(P) == [str(lost)]
+    assert await stage.restore(lost) == 1
 
     assert await stage.ready() == [str(kept), str(lost)]
-    assert await stage.streams.restore_ready(P) == []
-
-
-async def test_restore_of_one_partition__looks_at_no_other(stage: Stage) -> None:
-    await stage.submit(*(deposit(wallet_in(p, PARTITIONS)) for p in range(PARTITIONS)))
-    await stage.client.delete(*(keys.ready_stream(p) for p in range(PARTITIONS)))
-
-    assert len(await stage.streams.restore_ready(P)) == 1
-    assert [len(await stage.ready(p)) for p in range(PARTITIONS)] == [int(p == P) for p in range(PARTITIONS)]
-
-
-async def test_restore__of_more_wallets_than_a_page_misses_none(stage: Stage) -> None:
-    wallets = [wallet_in(P, PARTITIONS) for _ in range(1_200)]
-    await stage.submit(*map(deposit, wallets), partition_max=5_000)
-    ready = await stage.client.xrange(keys.ready_stream(P))
-    await stage.client.xdel(keys.ready_stream(P), *(ready_id for ready_id, _ in ready[::2]))
-
-    restored = await stage.streams.restore_ready(P)
-
-    assert sorted(restored) == sorted(map(str, wallets[::2]))
+    assert await stage.restore(wallet_in(P, PARTITIONS)) == 0
 
 
 async def test_find_waiting__finds_a_command_anywhere_in_a_long_queue(stage: Stage) -> None:

@@ -65,7 +65,7 @@ class Walk:
         for ready_id, fields in await self.stage.client.xrange(keys.ready_stream(P)):
             if fields[b"wallet"] == str(WALLETS[index]).encode():
                 await self.stage.client.xdel(keys.ready_stream(P), ready_id)
-        await self.stage.streams.restore_ready(P)
+        await self.stage.restore(WALLETS[index])
 
     async def lose_library(self) -> None:
         await self.stage.client.execute_command("FUNCTION FLUSH")  # type: ignore[no-untyped-call]
