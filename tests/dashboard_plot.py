@@ -19,12 +19,10 @@ import pygal  # type: ignore[import-untyped]
 
 from bench import plots
 from devstack import ports
-from devstack.postgres import Postgres
 from devstack.process import ChildProcess
-from devstack.redis import Redis
 from shared.settings import Settings
 from tests.scraping import MONITORING
-from tests.service import Client, Service
+from tests.service import Client, Service, stores_in
 
 PANELS = (
     "Answers by status",
@@ -132,22 +130,12 @@ def main() -> None:
         sys.exit("Prometheus is not installed: apt-get install prometheus")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        postgres, valkey = Postgres(folder / "postgres"), Redis(folder / "redis")
-        postgres.start()
-        valkey.start()
-        stores: dict[str, Any] = {
-            "postgres_host": postgres.host,
-            "postgres_port": postgres.port,
-            "postgres_user": postgres.user,
-            "redis_url": valkey.url,
-        }
-        service = Service(Settings(**stores), folder)
-        try:
-            series = asyncio.run(record(service, folder, program))
-        finally:
-            service.stop()
-            valkey.stop()
-            postgres.stop()
+        with stores_in(folder) as stores:
+            service = Service(Settings(**stores), folder)
+            try:
+                series = asyncio.run(record(service, folder, program))
+            finally:
+                service.stop()
     draw(series, Path(sys.argv[1] if len(sys.argv) > 1 else "docs/dashboard"))
 
 

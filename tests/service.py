@@ -1,13 +1,14 @@
 """The service as its users meet it: real gateway and worker processes over real stores, spoken to over HTTP."""
 
 import asyncio
+import contextlib
 import itertools
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from uuid import uuid4
 import aiohttp
 
 from devstack import ports
+from devstack.postgres import Postgres
 from devstack.process import PROJECT_DIR, ChildProcess, python_module
+from devstack.redis import Redis
 from shared.settings import Settings
 
 READY_SECONDS_MAX = 30.0
@@ -185,3 +188,21 @@ class Service:
         process = python_module(module, self.logs / f"{name}.log", {**own, **self.environment, **environment}, name)
         process.start()
         return process
+
+
+@contextlib.contextmanager
+def stores_in(folder: Path, **postgres_options: str) -> Iterator[dict[str, Any]]:
+    """Start stores in a folder and give the settings by which they are reached; they are killed in the end."""
+    postgres, redis = Postgres(folder / "postgres", options=postgres_options), Redis(folder / "redis")
+    try:
+        postgres.start()
+        redis.start()
+        yield {
+            "postgres_host": postgres.host,
+            "postgres_port": postgres.port,
+            "postgres_user": postgres.user,
+            "redis_url": redis.url,
+        }
+    finally:
+        redis.kill()
+        postgres.kill()

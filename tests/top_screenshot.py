@@ -10,12 +10,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from devstack.postgres import Postgres
-from devstack.redis import Redis
 from inspector.top import Board, Top
 from shared import logs
 from shared.settings import Settings, WorkerSettings
-from tests.service import Client, Service
+from tests.service import Client, Service, stores_in
 from tests.waiting import until
 
 CLIENTS = 120
@@ -63,22 +61,12 @@ def main() -> None:
     logs.configure(Settings.load().model_copy(update={"log_level": "error", "log_format": "console"}), "screenshot")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        postgres, valkey = Postgres(folder / "postgres"), Redis(folder / "redis")
-        postgres.start()
-        valkey.start()
-        stores: dict[str, Any] = {
-            "postgres_host": postgres.host,
-            "postgres_port": postgres.port,
-            "postgres_user": postgres.user,
-            "redis_url": valkey.url,
-        }
-        service = Service(Settings(**stores), folder)
-        try:
-            drawn = asyncio.run(screenshot(service, stores))
-        finally:
-            service.stop()
-            valkey.stop()
-            postgres.stop()
+        with stores_in(folder) as stores:
+            service = Service(Settings(**stores), folder)
+            try:
+                drawn = asyncio.run(screenshot(service, stores))
+            finally:
+                service.stop()
     (Path(sys.argv[1]) if len(sys.argv) > 1 else Path("docs/top.svg")).write_text(drawn, encoding="utf-8")
 
 

@@ -106,6 +106,17 @@ async def test_requests_one_behind_the_other__are_answered_in_their_order(client
     assert await client.balance(wallet_id) == "11.00"
 
 
+async def test_hundreds_of_requests_in_one_go__are_all_answered(client: Client, service: Service) -> None:
+    wallet_id = await client.create_wallet()
+    async with connection(service) as (reader, writer):
+        writer.write(HEALTH)
+        await read(reader)
+        writer.write(operation(wallet_id) * 500)
+
+        assert {(await read(reader))[0] for _ in range(500)} == {200}
+    assert await client.balance(wallet_id) == "500.00"
+
+
 async def test_request_that_comes_while_another_waits__has_its_turn_after_it(own_service: Service) -> None:
     own_service.start_gateway()
     await own_service.wait_ready("/healthz")  # there is no worker: the operation waits for its second

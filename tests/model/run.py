@@ -19,13 +19,11 @@ from pathlib import Path
 from queue import Empty
 from typing import Any
 
-from devstack.postgres import Postgres
-from devstack.redis import Redis
 from shared import logs
 from shared.settings import Settings
 from tests.model.drive import drive, target_at
 from tests.model.wire import total
-from tests.service import Service
+from tests.service import Service, stores_in
 
 CLIENTS = 3  # processes that ask; more only wait for each other on two cores
 EXAMPLES = 20  # per seed: some thousand requests, and then a line on the screen
@@ -76,26 +74,15 @@ def client(url: str, first_seed: int, requests: int, told: "multiprocessing.Queu
 async def service(folder: Path) -> AsyncIterator[Service]:
     """Start a gateway, a worker and their stores; what is started here ends here."""
     # Nothing here outlives a power cut: to sync would only cost time.
-    postgres, redis = Postgres(folder / "postgres", options={"fsync": "off"}), Redis(folder / "redis")
-    try:
-        await asyncio.gather(asyncio.to_thread(postgres.start), asyncio.to_thread(redis.start))
-        stores: dict[str, Any] = {
-            "postgres_host": postgres.host,
-            "postgres_port": postgres.port,
-            "postgres_user": postgres.user,
-            "redis_url": redis.url,
-        }
+    with stores_in(folder, fsync="off") as stores:
         running = Service(Settings(**stores), folder)
         running.start_gateway()
         running.start_worker()
-        await running.wait_ready()
         try:
+            await running.wait_ready()
             yield running
         finally:
             running.stop()
-    finally:
-        redis.kill()
-        postgres.kill()
 
 
 async def run(requests: int, first_seed: int, folder: Path) -> Summary:
