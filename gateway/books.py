@@ -10,6 +10,7 @@ from uuid import UUID
 
 import sql
 from gateway.access import ApiKey
+from gateway.looks import Looks
 from shared.commands import Operation, Reply, Wallet
 from shared.database import PARTITION_LOCKS, DatabaseLost, Pool
 from shared.errors import Unavailable
@@ -24,6 +25,7 @@ class Books:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self.looks = Looks(pool)
 
     async def create_wallet(self, wallet_id: UUID) -> Wallet:
         """Create an empty wallet."""
@@ -34,9 +36,7 @@ class Books:
 
     async def wallet(self, wallet_id: UUID) -> Wallet | None:
         """Return a wallet, or None when there is none."""
-        async with _reachable():
-            row = await self._pool.fetchrow(sql.query("read_wallet"), wallet_id)
-        return wallet_of(row) if row else None
+        return await self.looks.wallet(wallet_id)
 
     async def find(self, operation_ids: Sequence[UUID]) -> list[Reply]:
         """Return the recorded ones of these operations, in any order; raises DatabaseError."""

@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import cache
 from http import HTTPStatus
+from typing import TypeVar
 
 import structlog
 from aiohttp import HttpVersion11, StreamReader
@@ -28,7 +29,7 @@ from gateway.middleware import new_request_id
 from gateway.operations import Asked, Desk
 from gateway.responses import HEADERS, JSON, Answer, write_json
 from gateway.room import Room
-from shared.commands import Reply
+from shared.commands import Reply, Wallet
 from shared.errors import Pending, ServiceError
 from shared.ids import read_id
 from shared.streams import Streams
@@ -38,6 +39,7 @@ OPERATION_ROUTE = "POST /api/v1/wallets/{wallet_id}/operation"
 _PATH = re.compile(r"/api/v1/wallets/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(/operation)?/?\Z", re.ASCII)
 
 Write = Callable[[bytes], None]
+Outcome = TypeVar("Outcome")
 
 log = structlog.get_logger(__name__)
 
@@ -96,7 +98,7 @@ class Express:
         if is_operation:
             _Passage(self, OPERATION_ROUTE, message, write).operate(path[1], payload, caller)
         else:
-            self.start(_Passage(self, WALLET_ROUTE, message, write).look(path[1]))
+            _Passage(self, WALLET_ROUTE, message, write).look(path[1])
         return True
 
     def start(self, rest: Coroutine[None, None, None]) -> None:
@@ -109,7 +111,7 @@ class Express:
 class _Passage:
     """One request on its way through the lane."""
 
-    __slots__ = ("_asked", "_began", "_lane", "_message", "_request_id", "_route", "_write")
+    __slots__ = ("_asked", "_began", "_lane", "_message", "_request_id", "_route", "_wallet_id", "_write")
 
     def __init__(self, lane: Express, route: str, message: RawRequestMessage, write: Write) -> None:
         self._began = time.perf_counter()
@@ -133,9 +135,10 @@ class _Passage:
         except Exception:  # noqa: BLE001 it is logged there
             self._answer(self._defect())
 
-    async def look(self, wallet_id: str) -> None:
-        """Answer with the wallet as it stands."""
-        await self._answer_with(operations.answer_of_look(self._lane.books, read_id(wallet_id)))
+    def look(self, wallet_id: str) -> None:
+        """Answer with the wallet as it stands, when it was read."""
+        self._wallet_id = read_id(wallet_id)
+        self._lane.books.looks.begin(self._wallet_id, lambda seen: self._tell(self._answer_of_look, seen))
 
     def _end(self, outcome: Reply | ServiceError) -> None:
         """Answer with what became of the operation."""
@@ -143,8 +146,11 @@ class _Passage:
             pending = operations.answer_of_pending(self._asked, outcome, self._lane.streams)
             self._lane.start(self._answer_with(pending))
             return
+        self._tell(self._answer_of, outcome)
+
+    def _tell(self, answer_of: Callable[[Outcome], Answer], outcome: Outcome) -> None:
         try:
-            answer = self._answer_of(outcome)
+            answer = answer_of(outcome)
         except Exception:  # noqa: BLE001 it is logged there
             answer = self._defect()
         self._answer(answer)
@@ -169,6 +175,14 @@ class _Passage:
             answer = operations.answer_of_reply(self._asked, outcome)
             return answer if isinstance(answer, Answer) else problems.answer_of(answer, self._message.path)
         return problems.answer_of(outcome, self._message.path)
+
+    def _answer_of_look(self, seen: Wallet | Exception | None) -> Answer:
+        if isinstance(seen, ServiceError):
+            return problems.answer_of(seen, self._message.path)
+        if isinstance(seen, Exception):
+            raise seen
+        answer = operations.answer_of_wallet(seen, self._wallet_id)
+        return answer if isinstance(answer, Answer) else problems.answer_of(answer, self._message.path)
 
     def _answer(self, answer: Answer) -> None:
         self._lane.room.leave()

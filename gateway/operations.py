@@ -15,7 +15,7 @@ from gateway import requests, responses
 from gateway.books import Books
 from gateway.requests import HasHeaders
 from gateway.responses import Answer
-from shared.commands import Command, Reason, Reply, Status, operation_id_of_key
+from shared.commands import Command, Reason, Reply, Status, Wallet, operation_id_of_key
 from shared.errors import CallerError, KeyReused, NotFound, Pending, Rejected
 from shared.ids import new_id
 from shared.money import format_units
@@ -101,10 +101,15 @@ async def answer_of_pending(asked: Asked, pending: Pending, streams: Streams) ->
 
 async def answer_of_look(books: Books, wallet_id: UUID) -> Answer:
     """Return a wallet as it stands; raises NotFound or Unavailable."""
-    wallet = await books.wallet(wallet_id)
-    if wallet is None:
-        raise NotFound.wallet(wallet_id)
-    return Answer(200, responses.wallet_view(wallet), {})
+    answer = answer_of_wallet(await books.wallet(wallet_id), wallet_id)
+    if isinstance(answer, CallerError):
+        raise answer
+    return answer
+
+
+def answer_of_wallet(wallet: Wallet | None, wallet_id: UUID) -> Answer | CallerError:
+    """Return a wallet as it stands, or that there is none."""
+    return Answer(200, responses.wallet_view(wallet), {}) if wallet else NotFound.wallet(wallet_id)
 
 
 def _sentence(reply: Reply, command: Command) -> str:
