@@ -32,6 +32,7 @@ class DeadLetter:
 class Batch:
     """Commands to settle in one transaction, the claims they came from, and what could not be understood."""
 
+    claimed_at: datetime
     claims: Sequence[Claim]
     commands: Sequence[Command]
     sources: Sequence[tuple[Claim, str]]
@@ -39,7 +40,7 @@ class Batch:
     apologies: Mapping[str, Sequence[Reply]]
 
     @classmethod
-    def of(cls, claims: Sequence[Claim]) -> "Batch":
+    def of(cls, claims: Sequence[Claim], claimed_at: datetime) -> "Batch":
         """Read every message of the claims; a message that is not a command becomes a dead letter."""
         commands: list[Command] = []
         sources: list[tuple[Claim, str]] = []
@@ -56,7 +57,7 @@ class Batch:
                 else:
                     commands.append(command)
                     sources.append((claim, message.id))
-        return cls(claims, commands, sources, unreadable, apologies)
+        return cls(claimed_at, claims, commands, sources, unreadable, apologies)
 
     def refused(self, replies: Sequence[Reply]) -> list[DeadLetter]:
         """Return the dead letters of the commands that the database refused."""

@@ -15,7 +15,10 @@ from shared.money import BALANCE_MAX
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What a batch comes to: an outcome per command in the order given, and what of it is new in the books."""
+    """What a batch comes to: an outcome per command in the order given, and what of it is new in the books.
+
+    `wallets` are those of the new operations as they stand after them, changed or not.
+    """
 
     outcomes: list[Operation]
     operations: list[Operation]
@@ -32,22 +35,20 @@ def settle(
     ids are never chosen by clients, so that answer cannot change.
     """
     decided = dict(recorded)
-    standing = dict(wallets)
-    changed: dict[UUID, Wallet] = {}
+    standing: dict[UUID, Wallet] = {}
     outcomes: list[Operation] = []
     operations: list[Operation] = []
     for command in commands:
         operation = decided.get(command.id)
         if operation is None:
-            wallet = standing.get(command.wallet_id)
+            wallet = standing.get(command.wallet_id) or wallets.get(command.wallet_id)
             operation = decide(command, wallet, now)
             if wallet is not None:
                 decided[command.id] = operation
                 operations.append(operation)
-                if operation.status is Status.APPLIED:
-                    standing[wallet.id] = changed[wallet.id] = apply(wallet, operation)
+                standing[wallet.id] = apply(wallet, operation) if operation.status is Status.APPLIED else wallet
         outcomes.append(operation)
-    return Settlement(outcomes, operations, list(changed.values()))
+    return Settlement(outcomes, operations, list(standing.values()))
 
 
 def decide(command: Command, wallet: Wallet | None, now: datetime) -> Operation:

@@ -29,8 +29,8 @@ class Step(StrEnum):
 BATCH_COMMANDS = Histogram("wallet_worker_batch_commands", "Commands in a batch.", buckets=COMMANDS)
 _STEPS = Histogram(
     "wallet_worker_step_duration_seconds",
-    "The steps of a batch: claim (read it from Redis), settle (the transaction up to its commit), commit, finish "
-    "(replies and removal, one trip).",
+    "The steps of a batch: claim (read it from Redis), settle (until its outcomes are known), commit (write them), "
+    "finish (replies and removal, one trip).",
     ["step"],
     buckets=SECONDS_SHORT,
 )

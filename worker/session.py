@@ -1,13 +1,15 @@
-"""The worker's own session in Postgres: its locks are the ownership of partitions, its transactions settle batches.
+"""The worker's own session in Postgres: its locks are the ownership of partitions, its statements settle batches.
 
 Guarantees that a partition is applied by whoever holds its lock and by nobody else: the lock lives and dies with the
 very session that commits. A connection of its own, never one from a pool: a pool's reset would release every lock.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import sql
 from shared.database import PARTITION_LOCKS, WORKER_LOCKS, Connection, connect
@@ -66,10 +68,23 @@ class Session:
             session = cls(connection)
             await connection.add_listener(CHANNEL, lambda *_: session.ownership_changed.set())
             await connection.fetch(sql.query("show_release"), RELEASE_LOCKS, own_release())
-            await connection.fetch(sql.query("join_workers"), WORKER_LOCKS)
+            session._set_clock(await connection.fetchval(sql.query("join_workers"), WORKER_LOCKS, column=2))
             yield session
         finally:
             connection.terminate()
+
+    def now(self) -> datetime:
+        """Return the time by Postgres' clock, read with each survey: the times in the books come from one clock."""
+        return self._read_at + timedelta(seconds=time.monotonic() - self._read_monotonic)
+
+    def _set_clock(self, now: datetime) -> None:
+        self._read_at, self._read_monotonic = now, time.monotonic()
+
+    @asynccontextmanager
+    async def statements(self) -> AsyncIterator[Connection]:
+        """Have the session for statements that each are a transaction."""
+        async with self._turn:
+            yield self._connection
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -82,6 +97,7 @@ class Session:
         async with self._turn:
             row = await self._connection.fetchrow(sql.query("survey_locks"), WORKER_LOCKS, PARTITION_LOCKS)
         assert row is not None  # noqa: S101 an aggregate always has a row
+        self._set_clock(row["now"])
         return Survey(row["workers"], row["is_drained"], frozenset(row["held"]), frozenset(row["own"]))
 
     async def take(self, partitions: Iterable[int]) -> list[int]:

@@ -1,24 +1,31 @@
-"""Settles a batch of commands in Postgres: one transaction, two or three statements.
+"""Settles a batch of commands in Postgres: one statement writes it, and is its transaction.
 
-Guarantees that outcomes returned are committed, that a command is recorded at most once, and that one command the
-database refuses does not hold up the others. Knows nothing of streams.
+Guarantees that outcomes returned are committed, that a command is recorded at most once, that a wallet was as it was
+taken to be, and that one command the database refuses does not hold up the others. Knows nothing of streams.
+
+Nobody but the owner of its partition applies to a wallet, so what the owner wrote last is what stands: wallets are
+remembered, and not read again. The statement that writes compares; where it finds otherwise nothing is written, and the
+batch is settled again under row locks, with nothing remembered.
 """
 
 import time
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from itertools import islice
+from operator import attrgetter
 from uuid import UUID
 
 import structlog
 
 import sql
-from shared.commands import Command, Operation, Reason, Reply
-from shared.database import AlreadyRecorded, DatabaseRefused
+from shared.commands import Command, Operation, Reason, Reply, Wallet
+from shared.database import AlreadyRecorded, Connection, DatabaseRefused, WalletChanged
 from shared.records import operation_of, wallet_of
 from worker import ledger, metrics
 from worker.session import Session
 
 NEW_ID_VERSION = 7  # of the ids that gateways make; that of an Idempotency-Key is derived, and may come again
+KNOWN_WALLETS_MAX = 20_000  # some 10 MB
 
 log = structlog.get_logger(__name__)
 
@@ -28,47 +35,65 @@ class Store:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._known: dict[UUID, Wallet] = {}  # as written last, and the longest unused first
 
-    async def settle(self, commands: Sequence[Command], on_writing: Callable[[], None] = lambda: None) -> list[Reply]:
+    def forget(self) -> None:
+        """Remember no wallet: others may have owned some meanwhile."""
+        self._known.clear()
+
+    async def settle(
+        self,
+        commands: Sequence[Command],
+        claimed_at: datetime | None = None,
+        on_writing: Callable[[], None] = lambda: None,
+    ) -> list[Reply]:
         """Apply commands in order and return each one's reply, once all are committed.
 
-        `on_writing` is called when the outcomes are known and only the write and the commit are left. Raises
-        DatabaseError when the session is lost: then nothing is known, and settling again decides.
+        `on_writing` is called when the outcomes are known and only the write is left. Raises DatabaseError when the
+        session is lost: then nothing is known, and settling again decides.
         """
         try:
             try:
-                # A new id is not looked up: it was recorded before only when its message is here a second time.
-                keyed = [c.id for c in commands if c.id.version != NEW_ID_VERSION]
-                return await self._transaction(commands, keyed, on_writing)
-            except AlreadyRecorded:
-                return await self._transaction(commands, [c.id for c in commands], on_writing)
+                async with self._session.statements() as connection:
+                    # A new id is not looked up: it was recorded before only when its message is here a second time.
+                    keyed = [c.id for c in commands if c.id.version != NEW_ID_VERSION]
+                    return await self._settle(connection, commands, keyed, claimed_at, on_writing)
+            except (AlreadyRecorded, WalletChanged):
+                self.forget()
+                async with self._session.transaction() as connection:
+                    await connection.fetch(sql.query("lock_wallets"), list({c.wallet_id for c in commands}))
+                    return await self._settle(connection, commands, [c.id for c in commands], claimed_at, on_writing)
         except DatabaseRefused as error:
+            self.forget()
             if len(commands) == 1:
-                return [await self._record_refused(commands[0], error)]
+                return [await self._record_refused(commands[0], claimed_at, error)]
             # One of them is refused, and the transaction with it: halves, in order, until it stands alone.
             half = len(commands) // 2
-            return await self.settle(commands[:half]) + await self.settle(commands[half:])
+            return await self.settle(commands[:half], claimed_at) + await self.settle(commands[half:], claimed_at)
 
-    async def _transaction(
-        self, commands: Sequence[Command], may_be_recorded: Sequence[UUID], on_writing: Callable[[], None]
+    async def _settle(
+        self,
+        connection: Connection,
+        commands: Sequence[Command],
+        may_be_recorded: Sequence[UUID],
+        claimed_at: datetime | None,
+        on_writing: Callable[[], None],
     ) -> list[Reply]:
         began = time.perf_counter()
-        async with self._session.transaction() as connection:
-            rows = await connection.fetch(sql.query("lock_wallets"), list({c.wallet_id for c in commands}))
-            wallets = {row["id"]: wallet_of(row) for row in rows}
-            now = rows[0]["now"] if rows else datetime.now(UTC)  # Postgres' clock, for whatever is recorded
-            recorded = {}
-            if may_be_recorded:
-                # After the locks: whatever an earlier owner committed is seen here.
-                rows = await connection.fetch(sql.query("recorded_operations"), may_be_recorded)
-                recorded = {row["id"]: operation_of(row) for row in rows}
-            settlement = ledger.settle(commands, wallets, recorded, now)
-            on_writing()
-            # killed here: rolled back; the next owner claims the same messages.
-            if settlement.operations:
-                await connection.execute(sql.query("settle_batch"), *_arrays(settlement))
-            written = time.perf_counter()
+        wallets = await self._wallets(connection, {command.wallet_id for command in commands})
+        recorded = {}
+        if may_be_recorded:
+            # Whatever an earlier owner committed is seen here: it was committed before its locks were free.
+            rows = await connection.fetch(sql.query("recorded_operations"), may_be_recorded)
+            recorded = {row["id"]: operation_of(row) for row in rows}
+        settlement = ledger.settle(commands, wallets, recorded, self._session.now())
+        on_writing()
+        written = time.perf_counter()
+        # killed here: nothing is written; the next owner claims the same messages.
+        if settlement.operations:
+            await connection.execute(sql.query("settle_batch"), *_arrays(settlement, wallets, claimed_at))
         # killed here: the next owner finds the operations and repeats the replies.
+        self._remember(settlement.wallets)
         metrics.SETTLE.observe(written - began)
         metrics.COMMIT.observe(time.perf_counter() - written)
         metrics.note_settled(settlement.operations, _repeats(settlement))
@@ -77,7 +102,22 @@ class Store:
             for operation in settlement.outcomes
         ]
 
-    async def _record_refused(self, command: Command, error: Exception) -> Reply:
+    async def _wallets(self, connection: Connection, wallet_ids: Collection[UUID]) -> dict[UUID, Wallet]:
+        """Return those wallets of these that there are, remembered or read."""
+        wallets = {wallet_id: self._known[wallet_id] for wallet_id in wallet_ids if wallet_id in self._known}
+        unknown = [wallet_id for wallet_id in wallet_ids if wallet_id not in wallets]
+        if unknown:
+            wallets |= {row["id"]: wallet_of(row) for row in await connection.fetch(sql.query("read_wallets"), unknown)}
+        return wallets
+
+    def _remember(self, wallets: Iterable[Wallet]) -> None:
+        for wallet in wallets:
+            self._known.pop(wallet.id, None)
+            self._known[wallet.id] = wallet
+        for wallet_id in list(islice(self._known, max(0, len(self._known) - KNOWN_WALLETS_MAX))):
+            del self._known[wallet_id]
+
+    async def _record_refused(self, command: Command, claimed_at: datetime | None, error: Exception) -> Reply:
         concerns = {"operation_id": str(command.id), "request_id": command.request_id}
         # Not what the error says: that repeats the row, with its amounts.
         log.error("database refused a command", **concerns, **_without_values(error))
@@ -85,10 +125,10 @@ class Store:
             async with self._session.transaction() as connection:
                 [row] = await connection.fetch(sql.query("lock_wallets"), [command.wallet_id])
                 wallet = wallet_of(row)
-                decided_at = max(row["now"], wallet.updated_at)
+                decided_at = max(self._session.now(), wallet.updated_at)
                 refused = ledger.reject(command, Reason.REFUSED_BY_DATABASE, wallet.balance, decided_at)
                 settlement = ledger.Settlement([refused], [refused], [])
-                await connection.execute(sql.query("settle_batch"), *_arrays(settlement))
+                await connection.execute(sql.query("settle_batch"), *_arrays(settlement, {}, claimed_at))
             metrics.note_settled(settlement.operations, 0)
         except DatabaseRefused as again:
             # Not even the rejection can be stored: the dead letter and the reply are all that is left of it.
@@ -110,9 +150,10 @@ def _without_values(error: Exception) -> dict[str, str]:
     return {"error": type(error).__name__, **{name: value for name, value in named.items() if value}}
 
 
-def _arrays(settlement: ledger.Settlement) -> list[object]:
+def _arrays(settlement: ledger.Settlement, known: Mapping[UUID, Wallet], claimed_at: datetime | None) -> list[object]:
     operations: Sequence[Operation] = settlement.operations
-    wallet_ids: list[UUID] = [wallet.id for wallet in settlement.wallets]
+    after = sorted(settlement.wallets, key=attrgetter("id"))
+    before = [known[wallet.id] for wallet in after]
     return [
         [o.id for o in operations],
         [o.wallet_id for o in operations],
@@ -125,8 +166,11 @@ def _arrays(settlement: ledger.Settlement) -> list[object]:
         [o.submitted_at for o in operations],
         [o.decided_at for o in operations],
         [o.token for o in operations],
-        wallet_ids,
-        [wallet.balance for wallet in settlement.wallets],
-        [wallet.seq for wallet in settlement.wallets],
-        [wallet.updated_at for wallet in settlement.wallets],
+        claimed_at,
+        [wallet.id for wallet in after],
+        [wallet.balance for wallet in before],
+        [wallet.seq for wallet in before],
+        [wallet.balance for wallet in after],
+        [wallet.seq for wallet in after],
+        [wallet.updated_at for wallet in after],
     ]

@@ -117,7 +117,7 @@ class Shift:
         while (batch := await self._claimed.get()) is not None:
             began_ns = time.time_ns()
             if batch.commands:
-                replies = await self._store.settle(batch.commands, on_writing=self._room.set)
+                replies = await self._store.settle(batch.commands, batch.claimed_at, self._room.set)
             else:
                 replies = []
                 self._room.set()
@@ -170,7 +170,7 @@ class Shift:
             return None
         # killed here: nothing was removed; the next owner claims the same messages.
         admitted = self._partitions.admit(claims)
-        return Batch.of(admitted) if admitted else None
+        return Batch.of(admitted, self._session.now()) if admitted else None
 
     async def _send_and_finish(self, batch: Batch, replies: Sequence[Reply]) -> None:
         for letter in (*batch.unreadable, *batch.refused(replies)):
@@ -215,6 +215,7 @@ class Shift:
         )
         if wanted and not self._stop.is_set():
             taken = await self._session.take(wanted)
+            self._store.forget()
             self._partitions.add(taken)
             if taken:  # others may have been quicker
                 metrics.TAKEN.inc(len(taken))

@@ -1,3 +1,3 @@
--- Counts this session among the live workers until it ends, and tells the others to look at their shares.
+-- Counts this session among the live workers until it ends, tells the others to look at their shares, and tells the time.
 -- $1 the lock class of workers
-SELECT pg_advisory_lock($1, pg_backend_pid()), pg_notify('wallet_ownership', 'join')
+SELECT pg_advisory_lock($1, pg_backend_pid()), pg_notify('wallet_ownership', 'join'), clock_timestamp() AS now

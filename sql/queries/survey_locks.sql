@@ -1,5 +1,5 @@
 -- Who holds what, as the advisory locks say: the live workers in service, whether this session is drained, the
--- partitions that are held, and those this session holds. While all live workers are drained, none counts as drained:
+-- partitions that are held, those this session holds, and the time. While all live workers are drained, none counts as drained:
 -- partitions that nobody owns are worse.
 -- $1 the lock class of workers, $2 the lock class of partitions
 WITH drained AS MATERIALIZED (
@@ -24,5 +24,6 @@ SELECT
     CASE WHEN in_service > 0 THEN in_service ELSE live END AS workers,
     is_drained AND in_service > 0 AS is_drained,
     held,
-    own
+    own,
+    clock_timestamp() AS now
 FROM survey

@@ -4,18 +4,19 @@ CRASH_POINT names the point, CRASH_SIGNAL the signal (SIGKILL to die there, SIGS
 the seams between the worker's stages are wrapped; the service itself knows nothing of this.
 """
 
+import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
-from shared.commands import Reply
+import sql
+from shared.commands import Command, Reply
 from shared.database import Connection
 from shared.messages import Claim
 from shared.streams import Streams
 from worker.__main__ import main
-from worker.session import Session
 from worker.store import Store
 
 _done = False
@@ -42,17 +43,35 @@ def after_claim() -> None:
     Streams.claim = wrapped  # type: ignore[method-assign,assignment]
 
 
-def before_commit() -> None:
-    """The outcomes are written, the transaction is open."""
-    transaction = Session.transaction
+def before_write() -> None:
+    """The outcomes are known, and nothing is written."""
+    settle = Store.settle
 
-    @asynccontextmanager
-    async def wrapped(self: Session) -> AsyncIterator[Connection]:
-        async with transaction(self) as connection:
-            yield connection
+    async def wrapped(
+        self: Store, commands: Sequence[Command], claimed_at: datetime, on_writing: Callable[[], None]
+    ) -> list[Reply]:
+        def crash_instead() -> None:
             crash()
+            on_writing()
 
-    Session.transaction = wrapped  # type: ignore[method-assign]
+        return await settle(self, commands, claimed_at, crash_instead)
+
+    Store.settle = wrapped  # type: ignore[method-assign,assignment]
+
+
+def in_the_write() -> None:
+    """The statement is on its way; Postgres may commit it or not, and nobody here hears of it."""
+    execute = Connection.execute
+
+    async def wrapped(self: Connection, query: str, *args: Any, **kwargs: Any) -> str:
+        writing = asyncio.ensure_future(execute(self, query, *args, **kwargs))
+        if query == sql.query("settle_batch"):
+            await asyncio.sleep(0)  # prepares it, the first time
+            await asyncio.sleep(0.01)  # and sends it
+            crash()
+        return await writing
+
+    Connection.execute = wrapped  # type: ignore[method-assign]
 
 
 def after_commit() -> None:
@@ -81,7 +100,7 @@ def after_replies() -> None:
 
 
 POINTS: dict[str, Callable[[], None]] = {
-    point.__name__: point for point in (after_claim, before_commit, after_commit, after_replies)
+    point.__name__: point for point in (after_claim, before_write, in_the_write, after_commit, after_replies)
 }
 
 if __name__ == "__main__":

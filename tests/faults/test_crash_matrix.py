@@ -110,7 +110,7 @@ async def test_worker_killed__the_next_owner_gives_the_outcome_once(ground: Grou
     assert await client.balance(wallet_id) == "5.00"
 
 
-@pytest.mark.parametrize("point", ["before_commit", "after_commit", "after_replies"])
+@pytest.mark.parametrize("point", ["before_write", "in_the_write", "after_commit", "after_replies"])
 async def test_worker_frozen_and_woken__it_commits_nothing_and_finishes_nothing(ground: Ground, point: str) -> None:
     ground.service.environment = {"SESSION_TIMEOUT_SECONDS": "0.6", "HEARTBEAT_SECONDS": "0.2"}
     ground.service.start_gateway()

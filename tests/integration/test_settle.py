@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 from uuid import uuid4
 
 import pytest
@@ -294,28 +295,35 @@ async def test_result_lost_after_the_commit__settling_again_gives_the_same(
     assert len(await books.operations(wallet_id)) == 3
 
 
-async def test_session_ended_before_the_write__nothing_is_recorded_and_the_next_owner_applies_once(
+async def test_session_ended_in_the_write__nothing_is_recorded_and_the_next_owner_applies_once(
     session: Session, books: BooksAsTheyStand, open_session: OpenSession
 ) -> None:
     wallet_id = await books.create_wallet()
     commands = [deposit(wallet_id, 100), withdraw(wallet_id, 30)]
-    killed = asyncio.Event()
-
-    async with session.transaction() as connection:
-        pid = await connection.fetchval("SELECT pg_backend_pid()")
     blocker = await open_session()
+
+    async with session.statements() as connection:
+        pid = await connection.fetchval("SELECT pg_backend_pid()")
     async with blocker.transaction() as held:
-        # Somebody holds the wallet's row, so that the settling session is met in the middle of its transaction.
+        # Somebody holds the wallet's row, so that the settling session is met in the middle of its write.
         await held.execute("SELECT 1 FROM wallets WHERE id = $1 FOR UPDATE", wallet_id)
-        settling = asyncio.create_task(Store(session).settle(commands, on_writing=killed.set))
+        settling = asyncio.create_task(Store(session).settle(commands))
+        await until(partial(waits_for_a_lock, books, pid))
         await books.connection.execute("SELECT pg_terminate_backend($1, 5000)", pid)
         with pytest.raises(DatabaseError):
             await settling
-    assert not killed.is_set()
     assert await books.operations(wallet_id) == []
 
     replies = await Store(await open_session()).settle(commands)
     assert outcomes(replies) == [(Status.APPLIED, 1, 100), (Status.APPLIED, 2, 70)]
+
+
+async def waits_for_a_lock(books: BooksAsTheyStand, pid: int) -> bool:
+    return bool(
+        await books.connection.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND wait_event_type = 'Lock'", pid
+        )
+    )
 
 
 async def test_worker_frozen_in_the_middle_of_a_batch__its_session_ends_and_it_commits_nothing(
@@ -326,7 +334,7 @@ async def test_worker_frozen_in_the_middle_of_a_batch__its_session_ends_and_it_c
     wallet_id = await books.create_wallet()
 
     with pytest.raises(DatabaseError):
-        # The whole process stands still, at the worst of moments: locks taken, nothing written.
+        # The whole process stands still, at the worst of moments: outcomes known, nothing written.
         await Store(frozen).settle([deposit(wallet_id)], on_writing=lambda: time.sleep(1))
 
     assert await books.operations(wallet_id) == []
@@ -358,6 +366,89 @@ async def test_two_sessions_over_the_same_wallets__neither_deadlocks_nor_loses_a
     await asyncio.gather(settle_many(stores[0], 1), settle_many(stores[1], -1))
 
     assert [await books.balance(wallet_id) for wallet_id in wallets] == [40] * 10
+
+
+# What is remembered.
+
+
+@pytest.mark.parametrize("seq_moves", [False, True], ids=["its balance", "its seq as well"])
+async def test_wallet_changed_by_hand__is_settled_as_it_stands_and_not_as_remembered(
+    store: Store, books: BooksAsTheyStand, *, seq_moves: bool
+) -> None:
+    wallet_id, other = await books.create_wallet(), await books.create_wallet()
+    await store.settle([deposit(wallet_id, 100), deposit(other, 100)])
+    await books.connection.execute(
+        "UPDATE wallets SET balance = 1000, seq = seq + $2 WHERE id = $1", wallet_id, int(seq_moves)
+    )
+
+    replies = await store.settle([deposit(other, 5), deposit(wallet_id, 1)])
+
+    assert outcomes(replies) == [(Status.APPLIED, 2, 105), (Status.APPLIED, 2 + seq_moves, 1001)]
+    assert (await books.balance(other), await books.balance(wallet_id)) == (105, 1001)
+
+
+async def test_wallet_filled_by_hand__a_withdrawal_is_not_refused_for_what_is_remembered(
+    store: Store, books: BooksAsTheyStand
+) -> None:
+    wallet_id = await books.create_wallet()
+    await store.settle([deposit(wallet_id, 100), withdraw(wallet_id, 101)])
+    await books.connection.execute("UPDATE wallets SET balance = 1000 WHERE id = $1", wallet_id)
+
+    assert outcomes(await store.settle([withdraw(wallet_id, 101)])) == [(Status.APPLIED, 2, 899)]
+
+
+async def test_wallet_changed_while_the_write_waits_for_it__is_settled_as_it_stands(
+    session: Session, books: BooksAsTheyStand, open_session: OpenSession
+) -> None:
+    wallet_id = await books.create_wallet()
+    store, by_hand = Store(session), await open_session()
+    await store.settle([deposit(wallet_id, 100)])
+    async with session.statements() as connection:
+        pid = await connection.fetchval("SELECT pg_backend_pid()")
+
+    async with by_hand.transaction() as changing:
+        await changing.execute("UPDATE wallets SET balance = 10 WHERE id = $1", wallet_id)
+        settling = asyncio.create_task(store.settle([withdraw(wallet_id, 100), deposit(wallet_id, 1)]))
+        await until(partial(waits_for_a_lock, books, pid))
+
+    assert outcomes(await settling) == [(Reason.INSUFFICIENT_FUNDS, None, 10), (Status.APPLIED, 2, 11)]
+    assert await books.balance(wallet_id) == 11
+
+
+async def test_more_wallets_than_are_remembered__are_read_again(
+    session: Session, books: BooksAsTheyStand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.store.KNOWN_WALLETS_MAX", 2)
+    wallets = [await books.create_wallet() for _ in range(3)]
+    store = Store(session)
+    for wallet_id in wallets:
+        await store.settle([deposit(wallet_id, 1)])
+    statements: list[str] = []
+    async with session.statements() as connection:
+        connection.add_query_logger(lambda record: statements.append(record.query))
+
+    for wallet_id in reversed(wallets):
+        assert outcomes(await store.settle([deposit(wallet_id, 1)])) == [(Status.APPLIED, 2, 2)]
+
+    await until(lambda: _is_complete(statements))
+    assert statements.count(sql.query("read_wallets")) == 1
+
+
+# Times.
+
+
+async def test_operation__says_when_it_was_claimed_and_when_decided_by_the_clock_of_postgres(
+    session: Session, books: BooksAsTheyStand
+) -> None:
+    wallet_id = await books.create_wallet()
+    before = await books.connection.fetchval("SELECT clock_timestamp()")
+
+    [reply] = await Store(session).settle([deposit(wallet_id)], session.now())
+
+    after = await books.connection.fetchval("SELECT clock_timestamp()")
+    claimed_at = await books.connection.fetchval("SELECT claimed_at FROM operations WHERE id = $1", reply.operation.id)
+    a_trip = timedelta(seconds=0.1)  # the session's clock is that of Postgres as it was read, plus the time since
+    assert before - a_trip <= claimed_at <= reply.operation.decided_at <= after + a_trip
 
 
 # How it is found.
@@ -400,31 +491,37 @@ async def test_settling__is_counted_as_reading_by_index(session: Session, books:
 
 
 @pytest.mark.parametrize(
-    ("keys", "statements_expected"),
-    [(0, ["lock_wallets", "settle_batch"]), (1, ["lock_wallets", "recorded_operations", "settle_batch"])],
-    ids=["new ids are not looked up", "those of keys are"],
+    ("keys", "is_known", "statements_expected"),
+    [
+        (0, True, ["settle_batch"]),
+        (0, False, ["read_wallets", "settle_batch"]),
+        (1, True, ["recorded_operations", "settle_batch"]),
+    ],
+    ids=["a wallet that is remembered", "one that is not", "ids of keys are looked up"],
 )
-async def test_settling_a_hundred_commands__takes_one_transaction_of_few_statements(
-    session: Session, books: BooksAsTheyStand, keys: int, statements_expected: list[str]
+async def test_settling_a_hundred_commands__takes_few_statements_and_the_one_that_writes_is_the_transaction(
+    session: Session, books: BooksAsTheyStand, keys: int, *, is_known: bool, statements_expected: list[str]
 ) -> None:
     wallet_id = await books.create_wallet()
     commands = [deposit(wallet_id) for _ in range(100)]
     commands += [deposit(wallet_id, id=operation_id_of_key(wallet_id, "", str(key))) for key in range(keys)]
-    first = deposit(wallet_id, id=operation_id_of_key(wallet_id, "", "first"))
-    await Store(session).settle([first])  # from here on every statement is prepared
+    store = Store(session)
+    await store.settle([deposit(wallet_id, id=operation_id_of_key(wallet_id, "", "first"))])  # every one is prepared
+    if not is_known:
+        store.forget()
     statements: list[str] = []
-    connection = session._connection
-    connection.add_query_logger(lambda record: statements.append(record.query))
+    async with session.statements() as connection:
+        connection.add_query_logger(lambda record: statements.append(record.query))
 
-    await Store(session).settle(commands)
+    await store.settle(commands)
 
     await until(lambda: _is_complete(statements))
-    assert statements[1:-1] == [sql.query(name) for name in statements_expected]
+    assert statements == [sql.query(name) for name in statements_expected]
 
 
 async def _is_complete(statements: list[str]) -> bool:
-    """The commit was logged."""
-    return bool(statements) and statements[-1] == "COMMIT;"
+    """The write was logged."""
+    return bool(statements) and statements[-1] == sql.query("settle_batch")
 
 
 async def test_owner_of_a_partition__can_be_read_in_postgres(

@@ -59,7 +59,7 @@ def test_withdrawal_of_more_than_there_is__is_rejected_and_recorded(wallet: Wall
     [operation] = settlement.operations
     assert (operation.status, operation.reason) == (Status.REJECTED, Reason.INSUFFICIENT_FUNDS)
     assert (operation.balance, operation.seq) == (500, None)
-    assert settlement.wallets == []
+    assert settlement.wallets == [wallet]
 
 
 def test_deposit_to_the_limit__is_applied_and_one_unit_more_is_rejected() -> None:
