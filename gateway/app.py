@@ -52,7 +52,7 @@ def express_of(app: web.Application) -> Express | None:
     return Express(
         app[DESK],
         app[DISPATCHER],
-        app[BOOKS],
+        app[BOOKS].looks,
         app[STREAMS],
         app[ACCESS],
         app[ROOM],

@@ -22,9 +22,9 @@ from prometheus_client import Histogram
 
 from gateway import metrics, operations, problems, requests
 from gateway.access import Access, Scope
-from gateway.books import Books
 from gateway.dispatcher import Dispatcher
 from gateway.handlers import ANYBODY
+from gateway.looks import Looks
 from gateway.middleware import new_request_id
 from gateway.operations import Asked, Desk
 from gateway.responses import HEADERS, JSON, Answer, write_json
@@ -51,7 +51,7 @@ class Express:
         self,
         desk: Desk,
         dispatcher: Dispatcher,
-        books: Books,
+        looks: Looks,
         streams: Streams,
         access: Access | None,
         room: Room,
@@ -59,7 +59,7 @@ class Express:
     ) -> None:
         self.desk = desk
         self.dispatcher = dispatcher
-        self.books = books
+        self.looks = looks
         self.streams = streams
         self.room = room
         self._access = access
@@ -138,7 +138,7 @@ class _Passage:
     def look(self, wallet_id: str) -> None:
         """Answer with the wallet as it stands, when it was read."""
         self._wallet_id = read_id(wallet_id)
-        self._lane.books.looks.begin(self._wallet_id, lambda seen: self._tell(self._answer_of_look, seen))
+        self._lane.looks.begin(self._wallet_id, lambda seen: self._tell(self._answer_of_look, seen))
 
     def _end(self, outcome: Reply | ServiceError) -> None:
         """Answer with what became of the operation."""

@@ -76,12 +76,12 @@ async def test_redis_falls_back_to_before_the_finish__what_was_committed_is_foun
 
 
 @pytest.mark.parametrize("when", Cut)
-async def test_connection_cut_at_the_commit__the_books_decide(ground: Ground, postgres_proxy: Proxy, when: Cut) -> None:
+async def test_connection_cut_at_the_write__the_books_decide(ground: Ground, postgres_proxy: Proxy, when: Cut) -> None:
     client = await ground.ready_with(worker={"POSTGRES_PORT": str(postgres_proxy.port)})
     wallet_id = await client.create_wallet()
     assert_applied(await ground.witness.deposit(client, wallet_id, "1.00"), "1.00")
 
-    postgres_proxy.cut_at(b"COMMIT", when)
+    postgres_proxy.cut_at(b"DEPOSIT", when)  # the statement that writes, and commits, is the only one that says so
     answer = await ground.witness.deposit(client, wallet_id, "1.00")
 
     assert postgres_proxy.fired.is_set()

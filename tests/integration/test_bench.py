@@ -212,8 +212,8 @@ def test_parts_about_costs__agree_with_the_books(bench: CountingBench) -> None:
     sizes = [figure(row[parts["batch"].columns.index("batch")]) for row in parts["batch"].rows]
     assert min(sizes) >= 1
     if bench.stack.counts_statements:
-        # BEGIN, at least one that locks, one that writes, COMMIT.
-        assert min(figure(row[parts["batch"].columns.index("statements/batch")]) for row in parts["batch"].rows) >= 4
+        # The one that writes.
+        assert min(figure(row[parts["batch"].columns.index("statements/batch")]) for row in parts["batch"].rows) >= 1
     assert min(figure(row[1]) for row in parts["memory"].rows) > 10
 
 

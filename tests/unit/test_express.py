@@ -12,13 +12,13 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 
 from gateway.access import Access, ApiKey, Scope, make_token
-from gateway.books import Books
 from gateway.dispatcher import Dispatcher
 from gateway.express import Express
+from gateway.looks import Looks
 from gateway.operations import Desk
 from gateway.room import Room
 from shared.commands import Command, Reply, Wallet
-from shared.errors import Pending, ServiceError, WalletQueueFull
+from shared.errors import Pending, ServiceError, Unavailable, WalletQueueFull
 from shared.streams import Streams
 from tests.commands import EPOCH, empty_wallet
 from tests.waiting import until
@@ -31,17 +31,24 @@ TYPE = "Content-Type: application/json"
 
 
 class Counter:
-    """Stands where the dispatcher and the books do: keeps what it is given, and whom to tell."""
+    """Stands where the dispatcher does: keeps what it is given, and whom to tell."""
 
     def __init__(self) -> None:
-        self.wallets: dict[UUID, Wallet] = {}
         self.begun: list[tuple[Command, float, Callable[[Reply | ServiceError], None]]] = []
 
     def begin(self, command: Command, wait_seconds: float, tell: Callable[[Reply | ServiceError], None]) -> None:
         self.begun.append((command, wait_seconds, tell))
 
-    async def wallet(self, wallet_id: UUID) -> Wallet | None:
-        return self.wallets.get(wallet_id)
+
+class Window:
+    """Stands where the looks do."""
+
+    def __init__(self) -> None:
+        self.wallets: dict[UUID, Wallet] = {}
+        self.error: Exception | None = None
+
+    def begin(self, wallet_id: UUID, tell: Callable[[Wallet | Exception | None], None]) -> None:
+        asyncio.get_running_loop().call_soon(tell, self.error or self.wallets.get(wallet_id))
 
 
 def parsed(text: bytes) -> tuple[RawRequestMessage, StreamReader]:
@@ -64,12 +71,12 @@ class Lane:
     """A lane over a counter, and what it wrote."""
 
     def __init__(self, access: Access | None = None, requests_max: int = 10) -> None:
-        self.counter, self.room = Counter(), Room(requests_max)
+        self.counter, self.window, self.room = Counter(), Window(), Room(requests_max)
         self.written: list[bytes] = []
         desk = Desk(lambda: "{gw-a}:replies", 10.0)
         dispatcher = cast(Dispatcher, self.counter)
-        books = cast(Books, self.counter)
-        self._express = Express(desk, dispatcher, books, cast(Streams, self.counter), access, self.room, 1_000)
+        looks = cast(Looks, self.window)
+        self._express = Express(desk, dispatcher, looks, cast(Streams, self.counter), access, self.room, 1_000)
 
     def take(self, text: bytes) -> bool:
         message, payload = parsed(text)
@@ -195,13 +202,29 @@ async def test_request_that_is_not_acceptable__is_answered_at_once_and_nothing_i
 async def test_look_at_a_wallet__is_answered_with_it_or_with_a_problem(wallet: Wallet | None, status: int) -> None:
     lane = Lane()
     if wallet:
-        lane.counter.wallets[WALLET] = wallet
+        lane.window.wallets[WALLET] = wallet
     assert lane.take(request(f"/api/v1/wallets/{WALLET}", "X-Request-ID: mine", method="GET", body=b""))
 
     await until(lane.is_answered)
     told, headers, body = lane.answer()
     assert (told, headers["X-Request-ID"]) == (status, "mine")
     assert body["balance" if wallet else "code"] == ("0.00" if wallet else "wallet_not_found")
+    assert lane.room.under_way == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(Unavailable("The database does not answer."), 503), (ValueError("a secret"), 500)]
+)
+async def test_look_that_fails__says_whether_another_try_is_worth_it_and_no_more(error: Exception, status: int) -> None:
+    lane = Lane()
+    lane.window.error = error
+    assert lane.take(request(f"/api/v1/wallets/{WALLET}", method="GET", body=b""))
+
+    await until(lane.is_answered)
+    told, headers, body = lane.answer()
+    assert told == body["status"] == status
+    assert ("Retry-After" in headers) == (status == 503)
+    assert "secret" not in str(body)
     assert lane.room.under_way == 0
 
 
