@@ -38,6 +38,8 @@ WALLET_ROUTE = "GET /api/v1/wallets/{wallet_id}"
 OPERATION_ROUTE = "POST /api/v1/wallets/{wallet_id}/operation"
 _PATH = re.compile(r"/api/v1/wallets/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(/operation)?/?\Z", re.ASCII)
 
+SMALL_BODY_BYTES = 4_096  # far below what aiohttp reads ahead
+
 Write = Callable[[bytes], None]
 Outcome = TypeVar("Outcome")
 
@@ -127,7 +129,7 @@ class _Passage:
         """Submit an operation; its outcome is answered when it comes."""
         lane, message = self._lane, self._message
         try:
-            key, body = requests.idempotency_key(message), payload.read_nowait()
+            key, body = requests.idempotency_key(message), _body_of(payload)
             self._asked = asked = lane.desk.ask(message, read_id(wallet_id), key, body, caller, self._request_id)
             lane.dispatcher.begin(asked.command, asked.wait_seconds, self._end)
         except ServiceError as error:
@@ -188,6 +190,15 @@ class _Passage:
         self._lane.room.leave()
         _observer_of(self._route, answer.status).observe(time.perf_counter() - self._began)
         self._write(_written(answer, self._request_id))
+
+
+def _body_of(payload: StreamReader) -> bytes:
+    """Return a body that is there whole.
+
+    To read it, as aiohttp does, also lets the connection go on: a small body has not stopped it.
+    """
+    is_small = payload.total_bytes <= SMALL_BODY_BYTES
+    return b"".join(payload._buffer) if is_small else payload.read_nowait()  # noqa: SLF001
 
 
 @cache

@@ -9,10 +9,17 @@ from uuid import UUID, uuid5
 import uuid_utils
 from asyncpg.pgproto import pgproto
 
+_NEW_ID_VERSION = 7
+
 
 def new_id() -> UUID:
     """Return a UUIDv7: its order is that of time, so that an index takes it at its end."""
     return pgproto.UUID(uuid_utils.uuid7().bytes)
+
+
+def is_new(made: UUID) -> bool:
+    """Tell whether `new_id` makes such ids: each once, while a derived one may come again."""
+    return made.bytes[6] >> 4 == _NEW_ID_VERSION
 
 
 def read_id(text: str) -> UUID:

@@ -11,7 +11,7 @@
 --
 -- Invariant: a wallet stream that is not empty has a ready message.
 
-local VERSION = 4
+local VERSION = 5
 local DEAD_LETTER_FIELDS_MAX = 100 -- of a message made by hand; unpack() takes no more than some thousand values
 
 -- Ids are '<server ms>-<n>', above every id given out before in the partition, never '*': an automatic id is given out
@@ -94,12 +94,12 @@ local function submit(keys, args)
     local ready, meta, count = keys[k], keys[k + 1], tonumber(args[a])
     local last_id, depth, submitted = unpack(redis.call('HMGET', meta, 'last_id', 'depth', 'submitted'))
     local ids = id_source(now_ms, last_id)
-    local accepted = 0
+    local accepted, waiting_in = 0, {} -- by stream: a hot wallet's is asked once
     depth, submitted = tonumber(depth or 0), tonumber(submitted or 0)
     k, a = k + 2, a + 1
     for _ = 1, count do
       local stream = keys[k]
-      local waiting = redis.pcall('XLEN', stream)
+      local waiting = waiting_in[stream] or redis.pcall('XLEN', stream)
       if is_error(waiting) then
         results[#results + 1] = 'not_a_stream' -- made by hand, and no reason to hold up the others
       elseif waiting >= wallet_max then
@@ -113,7 +113,7 @@ local function submit(keys, args)
         results[#results + 1] = id or 'not_a_stream'
         if id then
           if waiting == 0 then append(ids, ready, 'wallet', args[a]) end
-          accepted = accepted + 1
+          accepted, waiting_in[stream] = accepted + 1, waiting + 1
         end
       end
       k, a = k + 1, a + 8

@@ -20,11 +20,11 @@ import structlog
 import sql
 from shared.commands import Command, Operation, Reason, Reply, Wallet
 from shared.database import AlreadyRecorded, Connection, DatabaseRefused, WalletChanged
+from shared.ids import is_new
 from shared.records import operation_of, wallet_of
 from worker import ledger, metrics
 from worker.session import Session
 
-NEW_ID_VERSION = 7  # of the ids that gateways make; that of an Idempotency-Key is derived, and may come again
 KNOWN_WALLETS_MAX = 20_000  # some 10 MB
 
 log = structlog.get_logger(__name__)
@@ -56,7 +56,7 @@ class Store:
             try:
                 async with self._session.statements() as connection:
                     # A new id is not looked up: it was recorded before only when its message is here a second time.
-                    keyed = [c.id for c in commands if c.id.version != NEW_ID_VERSION]
+                    keyed = [c.id for c in commands if not is_new(c.id)]
                     return await self._settle(connection, commands, keyed, claimed_at, on_writing)
             except (AlreadyRecorded, WalletChanged):
                 self.forget()
@@ -157,10 +157,10 @@ def _arrays(settlement: ledger.Settlement, known: Mapping[UUID, Wallet], claimed
     return [
         [o.id for o in operations],
         [o.wallet_id for o in operations],
-        [o.type.value for o in operations],
+        [o.type for o in operations],
         [o.amount for o in operations],
-        [o.status.value for o in operations],
-        [o.reason.value if o.reason else None for o in operations],
+        # Shorter arrays are filled up with nulls, and most batches have no reasons: none then is sent.
+        [o.reason for o in operations] if any(o.reason for o in operations) else [],
         [o.seq for o in operations],
         [o.balance for o in operations],
         [o.submitted_at for o in operations],
