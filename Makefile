@@ -18,6 +18,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@sh devstack/environment.sh
 
 # `exec`: Ctrl-C then reaches the program alone, which ends well, and make has nothing to complain about.
+# When it fails, make adds its own line (*** Error 1) and ends with 2: only `python -m devstack up` has the program's exit
+# code, 1. The line goes away for no recipe that fails, short of pretending that it did not.
 up: $(INSTALLED) ## Run the service at http://127.0.0.1:8000 until Ctrl-C (PORT=8000 WORKERS=1 DATA_DIR=.data)
 	@exec $(PYTHON) -m devstack up
 

@@ -107,7 +107,7 @@ def _run(stack: Stack, folder: DataFolder, auth: str) -> int:
     exit_code = 0
     try:
         stack.start()
-        screen.say(_WELCOME.format(url=stack.url, folder=folder.path, **_access(auth, stack.settings)))
+        screen.say(_WELCOME.format(url=stack.url, folder=folder.path, **_access(auth, folder.path)))
         while True:
             stack.start_killed_ones_again()
             stack.require_all_alive()
@@ -123,15 +123,13 @@ def _run(stack: Stack, folder: DataFolder, auth: str) -> int:
     return 1 if unwell else exit_code
 
 
-def _access(auth: str, settings: Mapping[str, str]) -> dict[str, str]:
+def _access(auth: str, folder: Path) -> dict[str, str]:
     """Give what the welcome says of who may call, and what to paste for a key where one is needed."""
     if auth == "off":
         return {"callers": "anybody on this machine (AUTH=off)", "key": "", "header": ""}
-    # The password of a Postgres of one's own is not for the screen; that command finds it where this one did.
-    stores = " ".join(
-        f"{name}={shlex.quote(value)}" for name, value in settings.items() if value and name != "POSTGRES_PASSWORD"
-    )
-    make = f"{stores} {shlex.quote(sys.executable)} -m gateway keys create --name me --scope admin"
+    # It finds the stores, and their password, by the note in the data folder.
+    command = f"{shlex.quote(sys.executable)} -m gateway keys create --name me --scope admin"
+    make = f"DATA_DIR={shlex.quote(str(folder.resolve()))} {command}"
     return {
         "callers": f"whoever has an API key (AUTH={auth})",
         "key": f"key=$({make})\n",

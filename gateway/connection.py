@@ -19,7 +19,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import _ErrInfo
 
-from gateway import problems
+from gateway import metrics, problems
 from gateway.express import Express
 from gateway.middleware import NO_ROOM
 from gateway.requests import TooSlow
@@ -33,6 +33,9 @@ ARGUMENTS: dict[str, Any] = {"access_log": None, "keepalive_timeout": 75.0}
 # How long a connection rests, at most, after a request on it was refused for want of room: what Retry-After asks for.
 # To refuse costs more than to serve, so who asks again at once must not be refused again at once.
 REFUSED_REST_SECONDS = 1.0
+# What aiohttp hands over in the place of what it could not read says `UNKNOWN /`, which nobody asked for.
+UNREADABLE = "What came is not a valid HTTP request, or its header is longer than this service reads."
+LATE = "The header of the request did not arrive in time."
 LINGERING_SECONDS_MAX = 10.0  # to take the rest of a body whose request is answered already
 
 log = structlog.get_logger(__name__)
@@ -199,10 +202,12 @@ class Connection(web.RequestHandler):
         request_id = secrets.token_hex(16)
         if isinstance(exc, TooSlow):
             log.info("slow request", request_id=request_id, part=str(exc))
-            response = problems.of_http_error(web.HTTPRequestTimeout(), request)
+            response = problems.of_unreadable("request_timeout", LATE, request_id)
+            metrics.note_unreadable(response.status)
         elif status < 500:
             log.info("unreadable request", request_id=request_id, error=type(exc).__name__)
-            response = problems.of_http_error(web.HTTPBadRequest(), request)
+            response = problems.of_unreadable("bad_request", UNREADABLE, request_id)
+            metrics.note_unreadable(response.status)
         else:
             log.error("defect", request_id=request_id, exc_info=exc)
             response = problems.of_defect(request)

@@ -79,17 +79,17 @@ async def operate(request: web.Request) -> web.Response:
 async def list_operations(request: web.Request) -> web.Response:
     """Return a page of a wallet's operations, newest first."""
     wallet_id = requests.uuid_in_path(request, "wallet_id")
-    limit = requests.page_limit(request)
+    asked = requests.page_query(request)
     books = request.app[BOOKS]
     # One more than asked for tells whether there is a next page.
-    if requests.listed_status(request) == Status.APPLIED:
-        listed = await books.applied(wallet_id, requests.seq_cursor(request), limit + 1)
+    if asked.status is Status.APPLIED:
+        listed = await books.applied(wallet_id, asked.below_seq, asked.limit + 1)
     else:
-        listed = await books.rejected(wallet_id, requests.time_cursor(request), limit + 1)
+        listed = await books.rejected(wallet_id, asked.below, asked.limit + 1)
     if not listed and await books.wallet(wallet_id) is None:
         raise NotFound.wallet(wallet_id)
-    page, last = listed[:limit], None
-    if len(listed) > limit:
+    page, last = listed[: asked.limit], None
+    if len(listed) > asked.limit:
         end = page[-1]
         last = requests.encode_cursor(end.seq) if end.seq else requests.encode_cursor(end.decided_at, end.id)
     return responses.as_json(responses.page_view(page, last))

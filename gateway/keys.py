@@ -1,13 +1,20 @@
-"""`python -m gateway keys create|list|revoke`: API keys, managed where the database is."""
+"""`python -m gateway keys create|list|revoke`: API keys, in the database of the settings or of the `make up` here.
+
+Guarantees that stdout holds what was asked for and nothing else; which database that is stands on stderr.
+"""
 
 import argparse
 import asyncio
 import json
+import logging
 import sys
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
+
+import structlog
 
 import sql
 from gateway.access import Scope, make_token
@@ -16,6 +23,7 @@ from shared.errors import ServiceError, StoreUnreachable
 from shared.ids import new_id
 from shared.process import prepare_database
 from shared.settings import GatewaySettings
+from shared.where import find
 
 EXPIRES_DAYS_MAX = 3_650  # who means longer means for ever, and should say so by leaving it out
 
@@ -25,6 +33,10 @@ Command = Callable[[Connection, argparse.Namespace], Coroutine[Any, Any, int]]
 def main(arguments: list[str]) -> int:
     """Run one command; returns the exit code: 0 done, 1 not done. Raises SystemExit(2) for what it cannot read."""
     options = _parser().parse_args(arguments)
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
     try:
         return asyncio.run(_run(options))
     except ServiceError as error:
@@ -33,7 +45,10 @@ def main(arguments: list[str]) -> int:
 
 
 async def _run(options: argparse.Namespace) -> int:
-    settings = GatewaySettings.load()
+    where = find(GatewaySettings, options.data_dir)
+    settings = where.settings
+    address = f"{settings.postgres_host}:{settings.postgres_port}"
+    sys.stderr.write(f"Postgres at {address}, database {settings.postgres_db} (from {where.source})\n")
     await prepare_database(settings)
     try:
         connection = await connect(settings, "gateway-keys")
@@ -43,7 +58,6 @@ async def _run(options: argparse.Namespace) -> int:
         finally:
             await connection.close()
     except DatabaseError as error:
-        address = f"{settings.postgres_host}:{settings.postgres_port}"
         raise StoreUnreachable(f"Postgres at {address} does not answer: {error}.") from error
 
 
@@ -114,4 +128,5 @@ def _parser() -> argparse.ArgumentParser:
     revoke.set_defaults(command=_revoke)
     for command in (create, listing, revoke):
         command.add_argument("--json", action="store_true", help="for machines")
+        command.add_argument("--data-dir", type=Path, help="the data folder of the `make up` to find (default: .data)")
     return parser

@@ -10,6 +10,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from shared.metrics import COMMANDS, SECONDS_OF_A_REQUEST, SECONDS_SHORT
 
 UNKNOWN = "unknown"  # the route of whatever was asked for and is not served
+UNREADABLE = "unreadable"  # the route of what is no valid request, or whose header did not come in time
 
 REQUESTS = Histogram(
     "wallet_gateway_request_duration_seconds",
@@ -61,6 +62,11 @@ def note_request(handler: Handler, request: web.Request, status: int, seconds: f
         if request.match_info.route.resource is not None:
             _observers.setdefault(handler, {})[status] = observer
     observer.observe(seconds)
+
+
+def note_unreadable(status: int) -> None:
+    """Count what could not be read as a request; it took no time, because that begins with the header."""
+    observer_of(UNREADABLE, status).observe(0)
 
 
 def observer_of(route: str, status: int) -> Histogram:

@@ -24,6 +24,7 @@ from shared.errors import (
 from shared.money import format_units
 
 TYPE_PREFIX = "urn:wallet:problem:"
+REQUEST_PREFIX = "urn:wallet:request:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,11 @@ def of_http_error(error: web.HTTPException, request: web.BaseRequest) -> web.Res
         headers["Allow"] = ", ".join(sorted(error.allowed_methods))
     detail = f"{kind.title}: {request.method} {request.path}."
     return respond(_problem(kind, detail, request.rel_url.raw_path, {}, headers))
+
+
+def of_unreadable(code: str, detail: str, request_id: str) -> web.Response:
+    """Return the problem document of a request whose path nobody could read: its id stands in the path's place."""
+    return respond(_problem(KINDS[code], detail, f"{REQUEST_PREFIX}{request_id}", {}, {}))
 
 
 def of_defect(request: web.BaseRequest) -> web.Response:

@@ -14,9 +14,10 @@ from uuid import UUID
 from aiohttp import web
 from multidict import CIMultiDictProxy
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from gateway.schemas import EmptyRequest, OperationRequest
-from shared.commands import OperationType
+from shared.commands import OperationType, Status
 from shared.errors import Invalid, Malformed
 from shared.ids import read_id
 from shared.money import AMOUNT_PATTERN, parse_amount
@@ -38,6 +39,17 @@ _USUAL_OPERATION = re.compile(
     % AMOUNT_PATTERN.strip("^$").encode()
 )
 _TYPES = {each.value.encode(): each for each in OperationType}
+_STATUSES = [each.value for each in Status]
+_SEQ = re.compile(r"[1-9][0-9]{0,17}\Z", re.ASCII)
+# What pydantic finds wrong with a body, as the contract says it: a caller knows JSON, and need not know Python.
+_MESSAGES = {
+    "model_type": "must be a JSON object",
+    "missing": "is required",
+    "extra_forbidden": "is not a field of this request",
+    "literal_error": "must be {expected}",
+    "string_unicode": "must be Unicode text, without lone surrogates",
+    "value_error": "{error}",  # of shared/money.py, made for the caller
+}
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -55,6 +67,15 @@ class OperationBody(NamedTuple):
 
     operation_type: OperationType
     amount: int
+
+
+class PageQuery(NamedTuple):
+    """Which page of a list is asked for; a first page is below nothing."""
+
+    limit: int
+    status: Status
+    below_seq: int | None  # among applied operations
+    below: tuple[datetime, UUID] | None  # among rejected ones
 
 
 class TooSlow(TimeoutError):
@@ -127,20 +148,24 @@ def request_id(request: HasHeaders) -> str | None:
     return value if value and _REQUEST_ID.match(value) else None
 
 
-def page_limit(request: web.Request) -> int:
-    """Return how many items the caller wants on a page."""
-    text = request.query.get("limit", str(PAGE_DEFAULT))
-    if not re.fullmatch(r"[0-9]{1,4}", text, re.ASCII) or not 1 <= int(text) <= PAGE_MAX:
-        raise Invalid("limit is not acceptable.", [("query.limit", f"must be a whole number from 1 to {PAGE_MAX}")])
-    return int(text)
-
-
-def listed_status(request: web.Request) -> str:
-    """Return which operations the caller wants to see: APPLIED (the default) or REJECTED."""
-    status = request.query.get("status", "APPLIED")
-    if status not in {"APPLIED", "REJECTED"}:
-        raise Invalid("status is not acceptable.", [("query.status", "must be APPLIED or REJECTED")])
-    return status
+def page_query(request: web.Request) -> PageQuery:
+    """Return which page of a wallet's operations the caller wants; raises Invalid, which names all that is wrong."""
+    limit = request.query.get("limit", str(PAGE_DEFAULT))
+    status = request.query.get("status", Status.APPLIED.value)
+    cursor = request.query.get("cursor")
+    below_seq, below = _read_seq(cursor), _read_time(cursor)
+    errors = []
+    if not re.fullmatch(r"[0-9]{1,4}", limit, re.ASCII) or not 1 <= int(limit) <= PAGE_MAX:
+        errors.append(("query.limit", f"must be a whole number from 1 to {PAGE_MAX}"))
+    if status not in _STATUSES:
+        errors.append(("query.status", f"must be {' or '.join(_STATUSES)}"))
+    # Of a list that there is not, a cursor of either list may be meant.
+    places = {Status.APPLIED.value: below_seq, Status.REJECTED.value: below}
+    if cursor is not None and places.get(status, below_seq or below) is None:
+        errors.append(("query.cursor", "must be the next_cursor of a page of this list"))
+    if errors:
+        raise Invalid("The query is not acceptable.", errors)
+    return PageQuery(int(limit), Status(status), below_seq, below)
 
 
 def encode_cursor(*place: object) -> str:
@@ -148,47 +173,31 @@ def encode_cursor(*place: object) -> str:
     return base64.urlsafe_b64encode("|".join(map(str, place)).encode()).rstrip(b"=").decode()
 
 
-def seq_cursor(request: web.Request) -> int | None:
-    """Return the place of a cursor among applied operations, or None at the start."""
-    parts = _cursor_parts(request, 1)
-    if parts is None:
-        return None
-    if not re.fullmatch(r"[1-9][0-9]{0,17}", parts[0], re.ASCII):
-        _refuse_cursor()
-    return int(parts[0])
+def _read_seq(cursor: str | None) -> int | None:
+    """Return the place of a cursor among applied operations, or None when it is none."""
+    parts = _parts(cursor)
+    return int(parts[0]) if len(parts) == 1 and _SEQ.match(parts[0]) else None
 
 
-def time_cursor(request: web.Request) -> tuple[datetime, UUID] | None:
-    """Return the place of a cursor among rejected operations, or None at the start."""
-    parts = _cursor_parts(request, 2)
-    if parts is None:
-        return None
+def _read_time(cursor: str | None) -> tuple[datetime, UUID] | None:
+    """Return the place of a cursor among rejected operations, or None when it is none."""
+    parts = _parts(cursor)
     try:
         moment, operation_id = datetime.fromisoformat(parts[0]), UUID(parts[1])
-        if moment.tzinfo is None:
-            _refuse_cursor()
-        return moment.astimezone(UTC), operation_id
-    except (ValueError, OverflowError):  # beyond the years that there are, once it is UTC
-        _refuse_cursor()
-
-
-def _cursor_parts(request: web.Request, count: int) -> list[str] | None:
-    cursor = request.query.get("cursor")
-    if cursor is None:
+        return (moment.astimezone(UTC), operation_id) if len(parts) == 2 and moment.tzinfo else None
+    except (ValueError, IndexError, OverflowError):  # OverflowError: beyond the years that there are, once it is UTC
         return None
+
+
+def _parts(cursor: str | None) -> list[str]:
+    """Return what `encode_cursor` made a cursor of; nothing, when it did not."""
     try:
         # Padded exactly: b64decode refuses a character too many.
-        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+        padded = (cursor or "").encode("ascii") + b"=" * (-len(cursor or "") % 4)
         parts = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii").split("|")
     except ValueError:
-        _refuse_cursor()
-    if len(parts) != count or encode_cursor(*parts) != cursor:  # padded, or written in another way than ours
-        _refuse_cursor()
-    return parts
-
-
-def _refuse_cursor() -> NoReturn:
-    raise Invalid("cursor is not acceptable.", [("query.cursor", "must be the next_cursor of a page of this list")])
+        return []
+    return parts if encode_cursor(*parts) == cursor else []  # padded, or written in another way than ours
 
 
 def _decode(body: bytes) -> Any:
@@ -226,7 +235,12 @@ def _validated(model: type[Body], value: Any) -> Body:
         return model.model_validate(value)
     except ValidationError as error:
         errors = [
-            (".".join(["body", *map(str, e["loc"])]), str(e["msg"]).removeprefix("Value error, "))
-            for e in error.errors(include_url=False, include_input=False, include_context=False)
+            (".".join(["body", *map(str, e["loc"])]), _in_words_of_the_contract(e))
+            for e in error.errors(include_url=False, include_input=False)
         ]
         raise Invalid("The body is not acceptable.", errors[:20]) from None
+
+
+def _in_words_of_the_contract(error: ErrorDetails) -> str:
+    text = _MESSAGES.get(error["type"], "is not acceptable")
+    return text.format_map(error.get("ctx", {})).replace("'", "")  # pydantic quotes texts as Python does

@@ -14,8 +14,9 @@ import typer
 from inspector.commands import dead, drain, health, live, service, waiting, wallets
 from inspector.options import AsJson, Watch, fill_in_watch
 from inspector.screen import Manner, complain
-from inspector.where import find
 from shared.errors import ServiceError
+from shared.settings import WorkerSettings
+from shared.where import find
 
 app = typer.Typer(
     help="The stream inspector: what waits, who works, what is wrong. Reads only, unless a command is given --yes.",
@@ -29,8 +30,9 @@ app = typer.Typer(
 def where(
     context: typer.Context,
     data_dir: Annotated[
-        Path, typer.Option(envvar="DATA_DIR", help="The data folder of the `make up` to look at.")
-    ] = Path(".data"),
+        Path | None,
+        typer.Option(envvar="DATA_DIR", help="The data folder of the `make up` to look at.", show_default=".data"),
+    ] = None,
     as_json: AsJson = False,
     watch: Watch = None,
 ) -> None:
@@ -39,7 +41,7 @@ def where(
     Exit codes: 0 all is well, 1 something was found, 2 could not look.
     """
     try:
-        context.obj = Manner(find(data_dir).settings, as_json, watch)
+        context.obj = Manner(find(WorkerSettings, data_dir).settings, as_json, watch)
     except ServiceError as error:
         raise typer.Exit(complain(error.detail)) from None
     if context.invoked_subcommand is None:

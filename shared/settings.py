@@ -6,6 +6,7 @@ that names the setting.
 
 import os
 import socket
+from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
@@ -81,6 +82,14 @@ class Settings(BaseSettings):
         except ValidationError as error:
             wrong = "; ".join(f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
             raise Misconfigured(f"Settings are wrong: {wrong}") from None
+
+
+class ToolSettings(Settings):
+    """What the tools beside the service need to find a `make up`."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True)
+
+    data_dir: Path = Field(Path(".data"), description="the data folder of a make up")
 
 
 class GatewaySettings(Settings):

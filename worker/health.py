@@ -1,4 +1,7 @@
-"""Tells from outside whether a worker lives: a file that each heartbeat touches."""
+"""Tells from outside whether a worker lives: a file that each heartbeat touches.
+
+Guarantees that the files of killed workers do not gather: a worker that starts takes away those long untouched.
+"""
 
 import contextlib
 import sys
@@ -11,6 +14,8 @@ import structlog
 from shared.settings import WorkerSettings
 
 HEALTHY_SECONDS_MIN = 5.0  # below this a busy machine alone would make workers look dead
+# A file left alone for a day is of a worker that was killed; one that was only frozen makes it anew with its next beat.
+LEFT_BEHIND_SECONDS = 86_400.0
 
 log = structlog.get_logger(__name__)
 
@@ -20,11 +25,19 @@ class Health:
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._worker = settings.worker_name
-        self._file = Path(tempfile.gettempdir()) / f"wallet-worker-{settings.worker_name}.health"
+        self._folder = Path(tempfile.gettempdir())
+        self._file = self._folder / f"wallet-worker-{settings.worker_name}.health"
         self._told = False
         # To lose a session and to hold the next one takes this long at most, while all else is well.
         renewed_seconds = 2 * (settings.session_timeout_seconds + settings.heartbeat_seconds)
         self._healthy_seconds = max(HEALTHY_SECONDS_MIN, renewed_seconds)
+
+    def remove_left_behind(self) -> None:
+        """Take the files away that workers left behind when they were killed, as far as this user may."""
+        for file in self._folder.glob("wallet-worker-*.health"):
+            with contextlib.suppress(OSError):  # somebody else's, or another worker was quicker
+                if time.time() - file.stat().st_mtime > LEFT_BEHIND_SECONDS:
+                    file.unlink()
 
     def beat(self) -> None:
         """Note that the session lives and the loop turns. A file that cannot be written is told once, and no more."""

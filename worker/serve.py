@@ -29,5 +29,6 @@ async def _work(settings: WorkerSettings, stop: asyncio.Event) -> None:
         await opened.enter_async_context(backlog.watched(settings))
         relax_garbage_collector()
         health = Health(settings)
+        health.remove_left_behind()
         await Worker(settings, streams, health).run(stop)
         health.end()

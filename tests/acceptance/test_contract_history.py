@@ -135,6 +135,12 @@ async def test_cursor_of_the_other_list__422(client: Client, wallet: str) -> Non
         await assert_refused(client, wallet, f"status={other}&cursor={cursor}", "query.cursor")
 
 
+async def test_query_with_several_faults__422_names_each(client: Client, wallet: str) -> None:
+    answer = await client.get(f"{wallet}/operations?limit=0&status=foo&cursor=x")
+    assert_problem(answer, 422, "validation_error", f"{wallet}/operations", "errors")
+    assert wrong_fields(answer) == {"query.limit", "query.status", "query.cursor"}
+
+
 async def assert_refused(client: Client, wallet: str, query: str, field: str) -> None:
     answer = await client.get(f"{wallet}/operations?{query}")
     assert_problem(answer, 422, "validation_error", f"{wallet}/operations", "errors")

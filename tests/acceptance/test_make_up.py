@@ -292,6 +292,8 @@ def test_what_the_env_file_says__is_heeded_and_keys_are_asked_for(folder: Path, 
             assert lines is not None, up.said
             pasted = subprocess.run(["sh", "-c", lines[0]], capture_output=True, text=True, check=True, timeout=30)
             assert json.loads(pasted.stdout)["balance"] == "1000.50"
+            assert f"(from {folder / 'stack.json'})" in pasted.stderr
+            assert redis.url not in lines[0]  # nor anything else that a password may stand in
             up.press_ctrl_c()
             assert (folder / "logs" / "worker-1.log").read_text() == ""  # the service read the file, too
     finally:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 from uuid import uuid4
 
 import pytest
@@ -28,7 +28,7 @@ from tests.waiting import until
 
 REQUESTS = "wallet_gateway_request_duration_seconds_count"
 OPERATE = "POST /api/v1/wallets/{wallet_id}/operation"
-DEPOSITS, REJECTIONS = 40, 3
+DEPOSITS, REJECTIONS, UNREADABLE = 40, 3, 2
 
 
 @dataclass
@@ -90,6 +90,12 @@ async def _make_traffic(url: str) -> None:
         assert (await client.withdraw(wallet, "1000.00")).status == 400
     assert (await client.get(f"/nothing/{wallet}")).status == 404
     await client.close()
+    at = urlsplit(url)
+    for _ in range(UNREADABLE):
+        reader, writer = await asyncio.open_connection(at.hostname, at.port)
+        writer.write(b"GET\r\n\r\n")
+        assert b" 400 " in await reader.readline()
+        writer.transport.abort()
 
 
 async def everything(stack: Stack) -> dict[str, list[Sample]]:
@@ -142,6 +148,7 @@ async def test_requests__are_the_sum_of_all_gateway_processes(stack: Stack) -> N
     assert total(samples, REQUESTS, route=OPERATE, status="400") == REJECTIONS
     assert total(samples, REQUESTS, route="POST /api/v1/wallets", status="201") == 1
     assert total(samples, REQUESTS, route="unknown", status="404") == 1
+    assert total(samples, REQUESTS, route="unreadable", status="400") == UNREADABLE
     counted = {path.stem.partition("_")[2] for path in stack.folder.glob("wallet-metrics-*/histogram_*.db")}
     assert len(counted) == 3  # both, and the supervisor, which counts nothing
 

@@ -93,8 +93,22 @@ async def test_garbage__400_or_a_closed_connection_and_the_next_is_served(
         assert re.search(rb"\r\nX-Request-ID: [0-9a-f]{32}", head)
         assert b"aiohttp" not in answer
         assert json.loads(body)["code"] == "bad_request"
+        assert b"UNKNOWN" not in body  # as aiohttp calls what it could not read
     assert (await client.get("/healthz")).status == 200
     assert all(gateway.is_alive for gateway in service.gateways.values())
+
+
+@pytest.mark.parametrize("what", ["Redis", "no host", "a header of 20 KB", "two lengths"])
+async def test_unreadable_request__is_named_by_its_id_because_its_path_is_not_known(
+    service: Service, what: str
+) -> None:
+    async with connection(service) as (reader, writer):
+        writer.write(GARBAGE[what])
+        head, _, body = (await asyncio.wait_for(reader.read(), ANSWER_SECONDS_MAX)).partition(b"\r\n\r\n")
+
+    named = re.search(rb"\r\nX-Request-ID: ([0-9a-f]{32})", head)
+    assert named
+    assert json.loads(body)["instance"] == f"urn:wallet:request:{named[1].decode()}"
 
 
 @pytest.mark.parametrize("coding", [b"gzip", b"deflate"])

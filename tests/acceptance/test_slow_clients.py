@@ -140,6 +140,7 @@ async def test_header_that_takes_too_long__408_and_the_end(gateway: Service, at_
 
     assert answer.statuses == [408]
     assert (answer.problem["code"], answer.problem["status"]) == ("request_timeout", 408)
+    assert answer.problem["instance"].startswith("urn:wallet:request:")  # its path never came, or not whole
     assert answer.seconds == cut_after(HEADER_SECONDS)
 
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from typer.testing import CliRunner
@@ -11,6 +12,13 @@ from typer.testing import CliRunner
 from inspector.__main__ import app
 from inspector.options import fill_in_watch
 from shared.settings import Settings
+
+
+def note(folder: Path, stores: dict[str, Any]) -> None:
+    """Leave the note that a running `make up` leaves."""
+    environment = {name.upper(): str(value) for name, value in stores.items()}
+    folder.mkdir()
+    (folder / "stack.json").write_text(json.dumps({"gateway_url": "http://127.0.0.1:1", "environment": environment}))
 
 
 @dataclass(frozen=True, slots=True)

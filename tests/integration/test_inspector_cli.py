@@ -16,7 +16,7 @@ from devstack import ports
 from devstack.redis import Redis
 from inspector.options import fill_in_watch
 from shared.settings import Settings
-from tests.integration.inspector_stage import Inspector
+from tests.integration.inspector_stage import Inspector, note
 from tests.waiting import until
 
 STRANGE = ("POSTGRES_", "REDIS_", "DATA_DIR", "PARTITION_")
@@ -41,13 +41,6 @@ async def run(folder: Path, *arguments: str, **environment: str) -> tuple[int, s
     async with asyncio.timeout(30):
         out, err = await process.communicate()
     return process.returncode, out.decode(), err.decode()
-
-
-def note(folder: Path, stores: dict[str, Any]) -> None:
-    """Leave the note that a running `make up` leaves."""
-    environment = {name.upper(): str(value) for name, value in stores.items()}
-    folder.mkdir()
-    (folder / "stack.json").write_text(json.dumps({"gateway_url": "http://127.0.0.1:1", "environment": environment}))
 
 
 async def test_in_the_folder_of_make_up__its_stores_are_found(stores: dict[str, Any], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from shared.errors import Invalid
 def test_cursor_as_it_was_given__is_read_back(seq: int) -> None:
     request = make_mocked_request("GET", f"/?cursor={requests.encode_cursor(seq)}")
 
-    assert requests.seq_cursor(request) == seq
+    assert requests.page_query(request).below_seq == seq
 
 
 @pytest.mark.parametrize("cursor", ["MQ==", "MQ=", "MR", "MA", "MDE", "LTE", "MSwy", "", "=", "%00", "8J-YgA"])
@@ -20,4 +20,4 @@ def test_cursor_in_another_spelling_or_of_no_operation__is_refused(cursor: str) 
     request = make_mocked_request("GET", f"/?cursor={cursor}")
 
     with pytest.raises(Invalid):
-        requests.seq_cursor(request)
+        requests.page_query(request)
