@@ -46,11 +46,11 @@ async def sweep(context: dict[str, Any]) -> Mapping[str, Any] | None:
     """Mend what a crash or a partial restore left in Redis; returns what was done."""
     settings: MaintenanceSettings = context["settings"]
 
-    async def work(_: Connection) -> Mapping[str, Any]:
+    async def work(connection: Connection) -> Mapping[str, Any]:
         streams, nodes = Streams(settings), Nodes(settings)
         try:
             await streams.load_library()
-            return await Sweep(settings, nodes).run()
+            return await Sweep(settings, nodes, connection).run()
         finally:
             await nodes.close()
             await streams.close()
