@@ -30,7 +30,7 @@ BATCH_COMMANDS = Histogram("wallet_worker_batch_commands", "Commands in a batch.
 _STEPS = Histogram(
     "wallet_worker_step_duration_seconds",
     "The steps of a batch: claim (read it from Redis), settle (the transaction up to its commit), commit, finish "
-    "(replies and removal, one trip).",
+    "(replies and removal: one trip, which Redis answers as a whole).",
     ["step"],
     buckets=SECONDS_SHORT,
 )
