@@ -11,7 +11,7 @@ from zlib import crc32
 
 ALL = "{*"  # the pattern of every key of the service
 
-_OF_A_PARTITION = re.compile(r"\{p([0-9]{2,6})\}:")
+_OF_A_PARTITION = re.compile(r"\{p([0-9]{2,4})\}:")
 
 
 def partition_of(wallet_id: UUID, partition_count: int) -> int:
@@ -53,7 +53,7 @@ def partition_of_key(key: bytes) -> int:
 
 
 def partition_named_in(key: str) -> int | None:
-    """Return the partition that any key belongs to, be there such a partition or not; None of a key of none."""
+    """Return the partition that any key belongs to, be there such a one here or not; None of a key of none."""
     match = _OF_A_PARTITION.match(key)
     # `{p007}` is spelled by nobody here: what would be built for partition 7 is another key.
     return int(match[1]) if match and f"{int(match[1]):02d}" == match[1] else None

@@ -12,6 +12,7 @@ from redis.asyncio import Redis as Client
 
 from shared import keys
 from shared.messages import START
+from shared.node import RedisError
 from shared.nodes import Nodes
 from shared.settings import MaintenanceSettings
 from shared.streams import Streams
@@ -234,6 +235,19 @@ async def test_on_a_cluster__wallets_and_reply_keys_of_every_node_are_mended(
 
         assert (result["restored"], result["waiting_wallets"], result["reply_keys_expiring"]) == (60, 60, 20)
         assert (await Sweep(settings, nodes, books.connection).run())["restored"] == 0
+
+        for partition in range(settings.partition_count):
+            await nodes.one(keys.ready_stream(partition), "DEL", keys.ready_stream(partition))
+        cluster.nodes[1].kill()
+        with pytest.raises(RedisError):
+            await Sweep(settings, nodes, books.connection).run()
+
+        lengths = await nodes.many([(key, ("XLEN", key)) for key in map(keys.ready_stream, range(64))])
+        there = [length for length in lengths if isinstance(length, int)]
+        assert len(there) < 64
+        # A node that is away keeps nothing on the others from being mended.
+        partitions = [keys.partition_of(wallet, settings.partition_count) for wallet in wallets]
+        assert sum(there) == sum(isinstance(lengths[partition], int) for partition in partitions)
     finally:
         await streams.close()
         await nodes.close()

@@ -80,7 +80,7 @@ def test_wallet_stream__is_the_prefix_and_the_wallet(partition: int, wallet_id: 
     assert key.removeprefix(keys.wallet_prefix(partition)) == str(wallet_id)
 
 
-@given(st.integers(0, 999_999), st.uuids())
+@given(partitions, st.uuids())
 def test_partition__is_told_by_each_of_its_keys(partition: int, wallet_id: UUID) -> None:
     for key in (keys.wallet_stream(partition, wallet_id), keys.ready_stream(partition), keys.meta(partition)):
         assert keys.partition_named_in(key) == partition

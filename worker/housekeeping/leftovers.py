@@ -24,7 +24,6 @@ from shared.nodes import Nodes
 WALLETS = 50  # looked at together
 MESSAGES = 100  # of each of them, in one go: with the above some 5 MB, and one statement of 5,000 ids
 SECONDS_MAX = 20.0  # of one sweep; what was not looked at by then is kept, and counted as such
-PARTITIONS_MAX = 10_000  # remembered in one sweep: more can only be made by hand, and the next sweep goes on
 # A partition in which something was submitted so lately may be somebody's who shares this Redis: it keeps its keys.
 QUIET_MS = 600_000
 EXAMPLES_MAX = 10
@@ -55,8 +54,7 @@ class Leftovers:
             partition = keys.partition_named_in(key)
             if partition is None or partition < self._partition_count:
                 continue
-            if len(self._partitions) < PARTITIONS_MAX:
-                self._partitions.setdefault(partition, False)
+            self._partitions.setdefault(partition, False)
             if "\ufffd" in key:
                 self._keep(KEPT, partition, key)  # not as it is spelled: it cannot be asked for
             elif key.startswith(keys.wallet_prefix(partition)):
@@ -175,7 +173,7 @@ class Leftovers:
         self.counts[count] += 1
         if len(self._examples) < EXAMPLES_MAX:
             self._examples.append(key)
-        if count == STRANDED and partition in self._partitions:
+        if count == STRANDED:
             self._partitions[partition] = True
 
     async def _many(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:

@@ -14,7 +14,7 @@ import structlog
 
 from shared import keys
 from shared.database import Connection
-from shared.node import is_wrong_type
+from shared.node import RedisError, is_wrong_type
 from shared.nodes import Nodes
 from shared.settings import MaintenanceSettings
 from worker.housekeeping.leftovers import Leftovers
@@ -41,12 +41,27 @@ class Sweep:
         self._partition_count = settings.partition_count
         self._reply_ttl_ms = settings.reply_ttl_seconds * 1000
         self._nodes = nodes
+        self._waiting: dict[int, list[str]] = defaultdict(list)
         self._leftovers = Leftovers(settings.partition_count, nodes, connection)
         self._counts: Counter[str] = Counter(waiting_wallets=0, restored=0, reply_keys_expiring=0)
 
     async def run(self) -> Mapping[str, Any]:
-        """Return how many wallets waited, how many were made ready again, and what else was done; raises RedisError."""
-        waiting: dict[int, list[str]] = defaultdict(list)
+        """Return how many wallets waited, how many were made ready again, and what else was done.
+
+        Raises RedisError, once the nodes that answer were swept, and DatabaseError.
+        """
+        away: BaseException | None = None
+        try:
+            await self._walk()
+        except RedisError as error:
+            away = error
+        await self._restore(self._waiting)
+        await self._leftovers.end()
+        if away:
+            raise away
+        return {**self._counts, **self._leftovers.counts}
+
+    async def _walk(self) -> None:
         count = 0
         async for found in self._nodes.scan(keys.ALL, PAGE, streams_only=False):
             page = [key.decode(errors="replace") for key in found]
@@ -54,15 +69,12 @@ class Sweep:
             await self._leftovers.look(page)
             for partition, wallet in filter(None, map(_wallet_of, page)):
                 if partition < self._partition_count:
-                    waiting[partition].append(wallet)
+                    self._waiting[partition].append(wallet)
                     count += 1
             if count >= WALLETS_MAX:
-                await self._restore(waiting)
-                waiting.clear()
+                await self._restore(self._waiting)
+                self._waiting.clear()
                 count = 0
-        await self._restore(waiting)
-        await self._leftovers.end()
-        return {**self._counts, **self._leftovers.counts}
 
     # ---- wallets without a ready message ------------------------------------------------------------------------
 
