@@ -43,7 +43,10 @@ class PartitionsSeen:
 
 @dataclass(frozen=True, slots=True)
 class WorkerSeen:
-    """One worker, by its session in Postgres. `batch_size` and `last_batch_at` come from the latest operations."""
+    """One worker, by its session in Postgres: `pid` is the session's, as in `pg_stat_activity`, not the worker's own.
+
+    `batch_size` and `last_batch_at` come from the latest operations.
+    """
 
     name: str
     host: str | None

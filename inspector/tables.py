@@ -43,7 +43,16 @@ def partitions(seen: s.PartitionsSeen) -> RenderableType:
 
 def workers(seen: s.WorkersSeen) -> RenderableType:
     table = grid(
-        "worker", "host", "pid>", "partitions>", "batch>", "ops/s>", "last batch", "heard", "draining", "version"
+        "worker",
+        "host",
+        "session pid>",  # the process of Postgres that serves the worker, not the worker's own
+        "partitions>",
+        "batch>",
+        "ops/s>",
+        "last batch",
+        "heard",
+        "draining",
+        "version",
     )
     for w in seen.workers:
         heard = f"{w.silent_seconds:.1f} s ago"

@@ -4,9 +4,14 @@ All keys of one partition share the hash tag `{pNN}`, hence one cluster slot, so
 together. Pure: strings in, strings out.
 """
 
+import re
 from functools import cache
 from uuid import UUID
 from zlib import crc32
+
+ALL = "{*"  # the pattern of every key of the service
+
+_OF_A_PARTITION = re.compile(r"\{p([0-9]{2,4})\}:")
 
 
 def partition_of(wallet_id: UUID, partition_count: int) -> int:
@@ -45,6 +50,13 @@ def dead_stream(partition: int) -> str:
 def partition_of_key(key: bytes) -> int:
     """Return the partition that a key of one belongs to."""
     return int(key[2 : key.index(b"}")])
+
+
+def partition_named_in(key: str) -> int | None:
+    """Return the partition that any key belongs to, be there such a one here or not; None of a key of none."""
+    match = _OF_A_PARTITION.match(key)
+    # `{p007}` is spelled by nobody here: what would be built for partition 7 is another key.
+    return int(match[1]) if match and f"{int(match[1]):02d}" == match[1] else None
 
 
 def reply_stream(gateway_id: str) -> str:

@@ -7,6 +7,7 @@ import io
 import logging
 import sys
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -61,6 +62,29 @@ def _route_others() -> None:
     sys.excepthook = _tell_uncaught
     sys.unraisablehook = _tell_unraisable
     threading.excepthook = _tell_ended_thread
+
+
+def divert(*names: str, configure_first: Callable[[], object]) -> None:
+    """Let these loggers of `logging` write our lines, whatever handlers their library's own program sets up for them.
+
+    `configure_first` is called by the first line where nothing was configured yet: that program runs before ours.
+    """
+    for name in names:
+        logging.getLogger(name).addFilter(_Diverted(configure_first))
+
+
+class _Diverted(logging.Filter):
+    """Writes a record, and keeps it from every handler: filters stay where `dictConfig` takes handlers away."""
+
+    def __init__(self, configure_first: Callable[[], object]) -> None:
+        super().__init__()
+        self._configure_first = configure_first
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not structlog.is_configured():
+            self._configure_first()
+        _Lines().emit(record)
+        return False
 
 
 class _Lines(logging.Handler):

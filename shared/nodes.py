@@ -94,20 +94,25 @@ class Nodes:
         answers = await asyncio.gather(*(self._trip(node, commands) for node in nodes))
         return {node.name: answer for node, answer in zip(nodes, answers, strict=True)}
 
-    async def scan(self, pattern: str, count: int) -> AsyncIterator[list[bytes]]:
-        """Walk through the streams of every primary, a page of keys at a time; raises RedisError.
+    async def scan(self, pattern: str, count: int, *, streams_only: bool = True) -> AsyncIterator[list[bytes]]:
+        """Walk through the keys of every primary, of streams or of all types, a page at a time.
 
-        A key that is there all the time comes at least once.
+        A key that is there all the time comes at least once. Raises RedisError, once the nodes that answer were walked.
         """
+        which = ("MATCH", pattern, "COUNT", count, *(("TYPE", "stream") if streams_only else ()))
+        failure: Exception | None = None
         for node in await self._primaries():
             cursor = -1
             while cursor:
-                command = ("SCAN", max(cursor, 0), "MATCH", pattern, "COUNT", count, "TYPE", "stream")
+                command = ("SCAN", max(cursor, 0), *which)
                 [answer] = await self._trip(node, [command])
                 if isinstance(answer, Exception):
-                    raise answer
+                    failure = answer
+                    break
                 cursor, page = answer
                 yield page
+        if failure:
+            raise failure
 
     # ---- trips --------------------------------------------------------------------------------------------------
 

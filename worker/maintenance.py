@@ -2,7 +2,7 @@
 
 The jobs are in `worker/housekeeping/`; arq says when. Guarantees that a Redis that goes away and comes back ends
 nothing but the jobs under way, and that SIGTERM lets those end in order. `arq worker.maintenance.WorkerSettings` works
-as well, but arq by itself ends when it loses Redis, and waits for ever for one that is silent.
+as well, with the same log lines, but arq by itself ends when it loses Redis, and waits for ever for one that is silent.
 """
 
 import asyncio
@@ -46,11 +46,11 @@ async def sweep(context: dict[str, Any]) -> Mapping[str, Any] | None:
     """Mend what a crash or a partial restore left in Redis; returns what was done."""
     settings: MaintenanceSettings = context["settings"]
 
-    async def work(_: Connection) -> Mapping[str, Any]:
+    async def work(connection: Connection) -> Mapping[str, Any]:
         streams, nodes = Streams(settings), Nodes(settings)
         try:
             await streams.load_library()
-            return await Sweep(settings, nodes).run()
+            return await Sweep(settings, nodes, connection).run()
         finally:
             await nodes.close()
             await streams.close()
@@ -86,10 +86,20 @@ def jobs() -> list[CronJob]:
     ]
 
 
-async def start(context: dict[str, Any]) -> None:
-    """Prepare what the jobs need, where arq runs by itself."""
+def configure_logs() -> MaintenanceSettings:
+    """Set up the logs of this process; returns its settings."""
     settings = MaintenanceSettings.load()
     logs.configure(settings, "maintenance")
+    return settings
+
+
+# arq's command line sets up logs of its own, in plain text, after it has imported this module.
+logs.divert("arq.worker", "arq.connections", "arq.jobs", "arq.utils", configure_first=configure_logs)
+
+
+async def start(context: dict[str, Any]) -> None:
+    """Prepare what the jobs need, where arq runs by itself."""
+    settings = configure_logs()
     await prepare_database(settings)
     context.update(settings=settings, over=asyncio.Event())
 
@@ -119,8 +129,7 @@ class WorkerSettings:
 
 async def serve() -> None:
     """Do housekeeping until SIGTERM, with another arq each time that Redis comes back."""
-    settings = MaintenanceSettings.load()
-    logs.configure(settings, "maintenance")
+    settings = configure_logs()
     stop = stop_event(STOP_SECONDS_MAX)
     await unless_stopped(stop, prepare_database(settings))
     log.info("housekeeping")

@@ -30,7 +30,7 @@ BATCH_COMMANDS = Histogram("wallet_worker_batch_commands", "Commands in a batch.
 _STEPS = Histogram(
     "wallet_worker_step_duration_seconds",
     "The steps of a batch: claim (read it from Redis), settle (until its outcomes are known), commit (write them), "
-    "finish (replies and removal, one trip).",
+    "finish (replies and removal: one trip, which Redis answers as a whole).",
     ["step"],
     buckets=SECONDS_SHORT,
 )
@@ -41,6 +41,11 @@ REPEATS = Counter(
 )
 OWNED = Gauge("wallet_worker_partitions_owned", "Partitions that this worker owns.")
 TAKEN = Counter("wallet_worker_partitions_taken", "Partitions that this worker took, whoever had them before.")
+TAKEN_OVER = Counter(
+    "wallet_worker_partitions_taken_over",
+    "Partitions that this worker took whose last owner had not given them back: it was killed or frozen, or lost its "
+    "session; be that a moment or a week ago, and be it this worker itself.",
+)
 RELEASED = Counter("wallet_worker_partitions_released", "Partitions that this worker gave back.")
 SESSIONS_LOST = Counter("wallet_worker_sessions_lost", "How often the session in Postgres, and all it owned, was lost.")
 _REDIS_FAILURES = Counter("wallet_worker_redis_failures", "Trips to Redis that failed, by step.", ["step"])

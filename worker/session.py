@@ -106,10 +106,18 @@ class Session:
             rows = await self._connection.fetch(sql.query("take_partitions"), PARTITION_LOCKS, list(partitions))
         return [row["partition"] for row in rows]
 
+    async def mark_taken(self, partitions: Collection[int]) -> dict[int, str]:
+        """Note that partitions were taken; returns the last owner of those that it did not give back."""
+        async with self._turn:
+            # A statement of its own: it sees what was noted before the locks were free.
+            rows = await self._connection.fetch(sql.query("mark_taken"), list(partitions))
+        return {row["partition"]: row["worker"] for row in rows}
+
     async def release(self, partitions: Collection[int]) -> None:
         """Give partitions back and tell the other workers."""
         if partitions:
             async with self._turn:
+                await self._connection.execute(sql.query("unmark_taken"), list(partitions))
                 await self._connection.fetch(sql.query("release_partitions"), PARTITION_LOCKS, list(partitions))
 
     async def leave(self, partitions: Collection[int]) -> None:

@@ -218,8 +218,11 @@ class Shift:
             self._store.forget()
             self._partitions.add(taken)
             if taken:  # others may have been quicker
+                left = await self._session.mark_taken(taken)
+                metrics.TAKEN_OVER.inc(len(left))
                 metrics.TAKEN.inc(len(taken))
-                log.info("took partitions", partitions=len(taken), owned=len(self._partitions))
+                of = {"taken_over": len(left), "last_owners": sorted(set(left.values()))} if left else {}
+                log.info("took partitions", partitions=len(taken), owned=len(self._partitions), **of)
         self._partitions.retire(partition for partition in surplus if partition in self._partitions)
         released = self._partitions.pop_retired()
         await self._session.release(released)

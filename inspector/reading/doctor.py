@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import sql
 from inspector.reading.nodes import read_nodes
-from inspector.reading.overview import dangers, overdue, read_housekeeping
+from inspector.reading.overview import dangers, overdue, read_housekeeping, stranded
 from inspector.reading.walk import AGAIN_SECONDS, Faults, walk
 from inspector.reading.workers import late_seconds
 from inspector.seen import FAULT, OK, UNKNOWN, Check, Diagnosis, NodeSeen, ranges
@@ -200,9 +200,11 @@ async def _housekeeping(stores: Stores) -> Check:
     jobs, findings = await read_housekeeping(stores)
     failed = [f"{job.job}: {job.error}" for job in jobs if job.error]
     late = [line for job in jobs if (line := overdue(job))]
-    if findings or failed or late:
+    left = [line for job in jobs if (line := stranded(job))]
+    if findings or failed or late or left:
         line = f"housekeeping: {findings or 0} errors in the books, {len(failed)} jobs failed, {len(late)} overdue"
-        return Check("housekeeping", FAULT, line, examples=[*failed, *late][:EXAMPLES])
+        line += ", operations that nobody will decide" if left else ""
+        return Check("housekeeping", FAULT, line, examples=[*failed, *late, *left][:EXAMPLES])
     if not jobs:
         return Check("housekeeping", UNKNOWN, "housekeeping has not run on this database")
     return Check("housekeeping", OK, f"housekeeping found no error in the books, and {len(jobs)} jobs ran well")

@@ -72,6 +72,12 @@ def overdue(job: JobSeen) -> str:
     return f"{job.job} has not ended well since {job.succeeded_at:%Y-%m-%d %H:%M:%S}"
 
 
+def stranded(job: JobSeen) -> str:
+    """Return in words that the sweep found operations that nobody will decide; empty when it did not."""
+    count = job.result.get("stranded_wallets", 0) if job.job == "sweep" and isinstance(job.result, dict) else 0
+    return f"{count} wallets wait in partitions that there are none of" if count else ""
+
+
 def dangers(node: NodeSeen) -> list[str]:
     """Return which settings of a node may lose what waits in it."""
     found = []
@@ -105,6 +111,7 @@ def _problems(
     lines += [f"Redis {node.node}: {danger}" for node in nodes for danger in dangers(node)]
     lines += [f"housekeeping: {job.job} failed: {job.error}" for job in jobs if job.error]
     lines += [f"housekeeping: {late}" for job in jobs if (late := overdue(job))]
+    lines += [f"housekeeping: {line}" for job in jobs if (line := stranded(job))]
     if findings:
         lines.append(f"housekeeping found {findings} errors in the books")
     return lines

@@ -1,7 +1,9 @@
 """Housekeeping as a process of its own: it does its jobs, keeps its place, and outlives Redis."""
 
 import asyncio
+import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +13,7 @@ import orjson
 import pytest
 import redis
 
-from devstack.process import ChildProcess
+from devstack.process import PROJECT_DIR, ChildProcess
 from devstack.redis import Redis
 from shared import keys
 from shared.database import Connection, connect
@@ -205,6 +207,52 @@ async def test_told_to_stop_while_redis_is_away__ends_in_order(
     process.signal(signal.SIGTERM)
 
     assert await ended(process) == 0
+
+
+async def arq(ground: Service, *arguments: str) -> asyncio.subprocess.Process:
+    """Start arq by its own command line, as one who knows arq does."""
+    settings = ground.settings
+    stores = {
+        "POSTGRES_HOST": settings.postgres_host,
+        "POSTGRES_PORT": str(settings.postgres_port),
+        "POSTGRES_USER": settings.postgres_user,
+        "POSTGRES_DB": settings.postgres_db,
+        "REDIS_URL": settings.redis_url.get_secret_value(),
+    }
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "arq", *arguments, "worker.maintenance.WorkerSettings"),
+        cwd=PROJECT_DIR,
+        env={**os.environ, **stores},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def test_run_by_arqs_own_command__every_line_is_json_and_is_there_once(
+    ground: Service, books: BooksAsTheyStand
+) -> None:
+    process = await arq(ground)
+    for job in ("sweep", "reconcile", "statistics"):
+        await finished(books.connection, job)
+    checking = await arq(ground, "--check")
+    checked, check_errors = await checking.communicate()
+    process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(20):
+        out, errors = await process.communicate()
+
+    assert (errors, check_errors, checking.returncode) == (b"", b"", 0)
+    lines = [orjson.loads(line) for line in out.splitlines()]
+    assert all(line["process"] == "maintenance" and line["timestamp"] for line in lines)
+    said = [line["event"] for line in lines if line.get("logger") == "arq.worker"]
+    assert said[0].startswith("Starting worker for 3 functions")
+    assert len([event for event in said if "cron:sweep ●" in event]) == 1
+    assert {line["job"] for line in lines if line["event"] == "housekeeping done"} == {
+        "sweep",
+        "reconcile",
+        "statistics",
+    }
+    [line] = [orjson.loads(line) for line in checked.splitlines()]
+    assert line["event"].startswith("Health check successful")
 
 
 def test_jobs__are_json_even_when_they_failed() -> None:

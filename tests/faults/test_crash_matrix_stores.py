@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from shared import keys
+from shared.database import connect
 from shared.nodes import Nodes
 from shared.settings import MaintenanceSettings
 from tests.faults.ground import Ground, assert_applied, ended, start, until_balance
@@ -138,8 +139,9 @@ async def test_ready_message_missing__the_sweep_finds_the_stream_and_it_is_serve
     await ground.until_queued(wallet_id, 1)  # nobody knows of it
 
     settings = MaintenanceSettings.model_validate(ground.settings.model_dump())
-    nodes = Nodes(settings)
-    assert (await Sweep(settings, nodes).run())["restored"] == 1
+    nodes, session = Nodes(settings), await connect(settings, "test")
+    assert (await Sweep(settings, nodes, session).run())["restored"] == 1
+    await session.close()
     await nodes.close()
 
     assert_applied(await request, "1.00")

@@ -380,6 +380,21 @@ async def test_findings_of_housekeeping__are_told(inspect: Inspector, books: Boo
     assert "housekeeping: sweep failed: no Redis" in (await inspect.read("overview"))["problems"]
 
 
+async def test_wallets_of_partitions_that_there_are_none_of__are_told(
+    inspect: Inspector, books: BooksAsTheyStand
+) -> None:
+    await books.connection.execute(
+        "INSERT INTO maintenance_runs (job, started_at, finished_at, succeeded_at, result)"
+        """ VALUES ('sweep', now(), now(), now(), '{"stranded_wallets": 3}')"""
+    )
+    told = "3 wallets wait in partitions that there are none of"
+
+    found = await inspect.check("housekeeping")
+
+    assert (found["verdict"], found["examples"]) == ("fault", [told])
+    assert f"housekeeping: {told}" in (await inspect.read("overview"))["problems"]
+
+
 async def test_nothing_to_mend__is_said(inspect: Inspector, streams: Streams) -> None:
     await three_waiting(streams)
 

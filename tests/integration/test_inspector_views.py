@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import re
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ from redis.crc import key_slot
 
 from shared import keys
 from shared.commands import operation_id_of_key
+from shared.database import connect
 from shared.release import own_release, release_text
 from shared.settings import Settings
 from shared.streams import Streams
@@ -219,8 +221,22 @@ async def test_workers_and_overview__tell_who_works_and_how_fast(
     assert overview["recent_operations"] >= 31
     assert overview["recent_rejections"] >= 1
     assert overview["nodes"][0]["eviction"] == "noeviction"
-    text = (await inspect_service("workers")).lines[1].split()
-    assert text[:4] == [name, "127.0.0.1", str(worker["pid"]), str(COUNT)]
+    head, text, *_ = (await inspect_service("workers")).lines
+    assert re.split(r"  +", head)[:4] == ["worker", "host", "session pid", "partitions"]
+    assert text.split()[:4] == [name, "127.0.0.1", str(worker["pid"]), str(COUNT)]
+
+
+async def test_pid_of_a_worker__is_that_of_its_session_and_not_of_its_process(
+    service: Service, inspect_service: Inspector
+) -> None:
+    [(name, process)] = service.workers.items()
+
+    [worker] = (await inspect_service.read("workers"))["workers"]
+
+    connection = await connect(service.settings, "test")
+    pids = await connection.fetch("SELECT pid FROM pg_stat_activity WHERE application_name = $1", name)
+    await connection.close()
+    assert [row["pid"] for row in pids] == [worker["pid"]] != [process.pid]
 
 
 async def test_overview_without_a_worker__says_what_is_wrong(inspect: Inspector, streams: Streams) -> None:

@@ -17,6 +17,7 @@ from worker.housekeeping.watch import Watch
 from worker.housekeeping.watch import look as look_at_postgres
 
 HOT, COLD, IDLE = 3, 5, 7
+SWEPT = '{"stranded_wallets": 3, "restored": 0, "round_began_at": "2026-11-25"}'
 COUNT = GatewaySettings.model_fields["partition_count"].default
 
 
@@ -79,7 +80,9 @@ def exported(watch: Watch) -> dict[tuple[str, ...], float]:
 async def test_watch__sees_owners_errors_in_the_books_and_jobs(session: Connection) -> None:
     await session.execute("SELECT pg_advisory_lock($1, 1)", WORKER_LOCKS)
     await session.execute("SELECT pg_advisory_lock($1, p) FROM generate_series(0, 9) AS p", PARTITION_LOCKS)
-    await session.execute("INSERT INTO maintenance_runs VALUES ('sweep', now(), now(), 0.25, NULL, 'broken', now())")
+    await session.execute(
+        "INSERT INTO maintenance_runs VALUES ('sweep', now(), now(), 0.25, $1, 'broken', now())", SWEPT
+    )
     await session.execute(
         "INSERT INTO reconciliation_findings"
         " SELECT gen_random_uuid(), 'seq_gap', 'seq 3', 2, 3, '', now(), now(), ended"
@@ -95,6 +98,10 @@ async def test_watch__sees_owners_errors_in_the_books_and_jobs(session: Connecti
     assert seen["wallet_reconciliation_findings_open",] == 2  # the third was resolved
     assert seen["wallet_housekeeping_last_run_failed", "sweep"] == 1
     assert seen["wallet_housekeeping_last_run_duration_seconds", "sweep"] == 0.25
+    counted = {
+        tuple(what): count for (name, *what), count in seen.items() if name == "wallet_housekeeping_last_run_count"
+    }
+    assert counted == {("sweep", "stranded_wallets"): 3, ("sweep", "restored"): 0}
     assert seen["wallet_housekeeping_last_success_timestamp_seconds", "sweep"] > 1_700_000_000
 
 

@@ -80,6 +80,19 @@ def test_wallet_stream__is_the_prefix_and_the_wallet(partition: int, wallet_id: 
     assert key.removeprefix(keys.wallet_prefix(partition)) == str(wallet_id)
 
 
+@given(partitions, st.uuids())
+def test_partition__is_told_by_each_of_its_keys(partition: int, wallet_id: UUID) -> None:
+    for key in (keys.wallet_stream(partition, wallet_id), keys.ready_stream(partition), keys.meta(partition)):
+        assert keys.partition_named_in(key) == partition
+
+
+@pytest.mark.parametrize(
+    "key", ["{gw-a}:replies", "arq:queue", "{p7}:meta", "{p007}:meta", "{p\u0660\u0667}:meta", "x{p07}:meta"]
+)
+def test_key_of_no_partition__tells_none(key: str) -> None:
+    assert keys.partition_named_in(key) is None
+
+
 def test_reply_keys_of_two_gateways__differ() -> None:
     assert keys.reply_stream("a") != keys.reply_stream("b")
 

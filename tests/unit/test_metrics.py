@@ -99,6 +99,23 @@ def test_every_alert__is_in_the_operators_manual() -> None:
     assert told == {rule["alert"] for rule in rules}
 
 
+def test_every_metric_and_every_reason_of_a_refusal__is_in_the_operators_manual() -> None:
+    manual = (ROOT / "docs/operations.md").read_text()
+    told = set(re.findall(r"(?:`|…)((?:wallet)?_[a-z_]+)", manual))
+    sources = [ROOT / "gateway/metrics.py", ROOT / "worker/metrics.py", ROOT / "worker/housekeeping/watch.py"]
+    named = {name for path in sources for name in re.findall(r'"(wallet_[a-z_]+)",? ', _one_line(path))}
+    families = {name for name in named if name not in gateway.metrics.REFUSAL_REASONS}
+
+    assert len(families) > 25
+    silent = {name for name in families if not any(f"{name}_total".endswith(t) or name.endswith(t) for t in told)}
+    assert silent == set()
+    assert {reason for reason in gateway.metrics.REFUSAL_REASONS if f"`{reason}`" not in manual} == set()
+
+
+def _one_line(path: Path) -> str:
+    return " ".join(path.read_text().split())
+
+
 @pytest.mark.filterwarnings("ignore::aiohttp.web_exceptions.NotAppKeyWarning")  # told once per key and process
 async def test_routes_that_do_not_exist__are_one_and_are_not_remembered() -> None:
     app = web.Application(middlewares=[edge(Room(10))])

@@ -2,30 +2,32 @@
 
 Guarantees that nothing is removed that somebody alive may need, and that nothing is done to a wallet that is merely
 busy: its ready message counts as lost when one and the same message waited through a whole look at the ready stream.
-One SCAN of each node does for all partitions, and memory is bounded however many wallets wait.
+One SCAN of each node does for all, and memory is bounded however many wallets wait. What lies under partitions that
+there are none of: `leftovers.py`.
 """
 
-import re
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
 
 from shared import keys
+from shared.database import Connection
+from shared.node import RedisError, is_wrong_type
 from shared.nodes import Nodes
 from shared.settings import MaintenanceSettings
+from worker.housekeeping.leftovers import Leftovers
 
 PAGE = 500  # keys or messages in one go: well under a millisecond of Redis' time
 WALLETS_MAX = 100_000  # held in memory at a time, some 15 MB
 LOG_WALLETS_MAX = 10
 
 _REPLY_HEAD, _REPLY_TAIL = keys.reply_stream("|").split("|")
-# The partition in a wallet stream's key: also one beyond this database's, left by an earlier one.
-_WALLET_STREAM = re.compile(re.escape(keys.wallet_prefix(0)).replace("00", r"(\d+)") + "(.+)", re.DOTALL)
 
 # What is not looked for: `meta` and `ready` of an idle partition, one small key each (`last_id` must not be forgotten);
-# a ready message without a stream, which its owner finishes; a depth below zero, which the functions correct.
+# a ready message without a stream, which its owner finishes; a depth below zero, which the functions correct; a wallet
+# under another partition than its own, which whoever owns that one settles like any other: the books are the same.
 
 Wallets = Mapping[int, Sequence[str]]  # by partition
 
@@ -35,34 +37,44 @@ log = structlog.get_logger(__name__)
 class Sweep:
     """One look through all nodes."""
 
-    def __init__(self, settings: MaintenanceSettings, nodes: Nodes) -> None:
+    def __init__(self, settings: MaintenanceSettings, nodes: Nodes, connection: Connection) -> None:
         self._partition_count = settings.partition_count
         self._reply_ttl_ms = settings.reply_ttl_seconds * 1000
         self._nodes = nodes
-        self._counts: Counter[str] = Counter(waiting_wallets=0, restored=0, reply_keys_expiring=0, stranded_wallets=0)
+        self._waiting: dict[int, list[str]] = defaultdict(list)
+        self._leftovers = Leftovers(settings.partition_count, nodes, connection)
+        self._counts: Counter[str] = Counter(waiting_wallets=0, restored=0, reply_keys_expiring=0)
 
     async def run(self) -> Mapping[str, Any]:
-        """Return how many wallets waited, how many were made ready again, and what else was seen; raises RedisError."""
-        for node in await self._a_key_of_each_node():
-            waiting: dict[int, list[str]] = defaultdict(list)
-            count = 0
-            async for page in self._streams(node):
-                await self._expire(key for key in page if key.startswith(_REPLY_HEAD) and key.endswith(_REPLY_TAIL))
-                for partition, wallet in filter(None, map(_wallet_of, page)):
-                    if partition < self._partition_count:
-                        waiting[partition].append(wallet)
-                        count += 1
-                    else:
-                        # Commands of another database: not ours to apply, and not ours to throw away.
-                        self._counts["stranded_wallets"] += 1
-                if count >= WALLETS_MAX:
-                    await self._restore(waiting)
-                    waiting.clear()
-                    count = 0
-            await self._restore(waiting)
-        if self._counts["stranded_wallets"]:
-            log.warning("wallets wait in partitions that there are none of", count=self._counts["stranded_wallets"])
-        return dict(self._counts)
+        """Return how many wallets waited, how many were made ready again, and what else was done.
+
+        Raises RedisError, once the nodes that answer were swept, and DatabaseError.
+        """
+        away: BaseException | None = None
+        try:
+            await self._walk()
+        except RedisError as error:
+            away = error
+        await self._restore(self._waiting)
+        await self._leftovers.end()
+        if away:
+            raise away
+        return {**self._counts, **self._leftovers.counts}
+
+    async def _walk(self) -> None:
+        count = 0
+        async for found in self._nodes.scan(keys.ALL, PAGE, streams_only=False):
+            page = [key.decode(errors="replace") for key in found]
+            await self._expire(key for key in page if key.startswith(_REPLY_HEAD) and key.endswith(_REPLY_TAIL))
+            await self._leftovers.look(page)
+            for partition, wallet in filter(None, map(_wallet_of, page)):
+                if partition < self._partition_count:
+                    self._waiting[partition].append(wallet)
+                    count += 1
+            if count >= WALLETS_MAX:
+                await self._restore(self._waiting)
+                self._waiting.clear()
+                count = 0
 
     # ---- wallets without a ready message ------------------------------------------------------------------------
 
@@ -115,10 +127,14 @@ class Sweep:
         firsts: dict[tuple[int, str], bytes | None] = {}
         for i in range(0, len(names), PAGE):
             streams = [keys.wallet_stream(*name) for name in names[i : i + PAGE]]
-            pages = await self._many([(s, ("XRANGE", s, "-", "+", "COUNT", 1)) for s in streams])
-            firsts |= {
-                name: page[0][0] if page else None for name, page in zip(names[i : i + PAGE], pages, strict=True)
-            }
+            pages = await self._nodes.many([(s, ("XRANGE", s, "-", "+", "COUNT", 1)) for s in streams])
+            for name, page in zip(names[i : i + PAGE], pages, strict=True):
+                if isinstance(page, Exception):
+                    if not is_wrong_type(page):
+                        raise page
+                    firsts[name] = None  # made by hand, and nobody's messages
+                else:
+                    firsts[name] = page[0][0] if page else None
         return firsts
 
     # ---- reply keys that nothing would remove -------------------------------------------------------------------
@@ -133,26 +149,6 @@ class Sweep:
 
     # ---- reading ------------------------------------------------------------------------------------------------
 
-    async def _a_key_of_each_node(self) -> list[str]:
-        """Return, for each node that has partitions, a key that leads there."""
-        ready = [keys.ready_stream(partition) for partition in range(self._partition_count)]
-        if not self._nodes.is_cluster:
-            return ready[:1]
-        ranges = await self._nodes.one(ready[0], "CLUSTER", "SLOTS")
-        slots = await self._many([(key, ("CLUSTER", "KEYSLOT", key)) for key in ready])
-        by_owner: dict[Any, str] = {}
-        for key, slot in zip(ready, slots, strict=True):
-            owner = next((tuple(primary[:2]) for low, high, primary, *_ in ranges if low <= slot <= high), None)
-            by_owner.setdefault(owner, key)
-        return list(by_owner.values())
-
-    async def _streams(self, node: str) -> AsyncIterator[list[str]]:
-        cursor: Any = -1
-        while cursor:
-            scan = ("SCAN", max(cursor, 0), "COUNT", PAGE, "TYPE", "stream")
-            cursor, found = await self._nodes.one(node, *scan)
-            yield [key.decode(errors="replace") for key in found]
-
     async def _many(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
         answers = await self._nodes.many(calls)
         for answer in answers:
@@ -162,5 +158,6 @@ class Sweep:
 
 
 def _wallet_of(key: str) -> tuple[int, str] | None:
-    match = _WALLET_STREAM.fullmatch(key)
-    return (int(match[1]), match[2]) if match else None
+    partition = keys.partition_named_in(key)
+    prefix = keys.wallet_prefix(partition or 0)
+    return (partition or 0, key.removeprefix(prefix)) if key.startswith(prefix) else None

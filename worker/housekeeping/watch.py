@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 
+import orjson
 import structlog
 from prometheus_client import REGISTRY
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -71,6 +72,7 @@ class Watch(Collector):
             seconds.add_metric([job["job"]], job["seconds"])
             failed.add_metric([job["job"]], int(job["failed"]))
         yield from (succeeded, seconds, failed)
+        yield _counts(seen.jobs)
         today = GaugeMetricFamily(
             "wallet_today_operations",
             "Operations decided today (in UTC), as far as they are counted: up to two minutes behind.",
@@ -79,6 +81,20 @@ class Watch(Collector):
         for total in seen.today:
             today.add_metric([total["type"], total["status"]], total["operations"])
         yield today
+
+
+def _counts(jobs: Iterable[Record]) -> Metric:
+    """Return what the last good run of each job counted."""
+    family = GaugeMetricFamily(
+        "wallet_housekeeping_last_run_count",
+        "What the last run of the job that ended well counted, as in its log line.",
+        labels=["task", "what"],
+    )
+    for job in jobs:
+        for what, count in orjson.loads(job["result"] or "{}").items():
+            if isinstance(count, int):
+                family.add_metric([job["job"], what], count)
+    return family
 
 
 @contextlib.asynccontextmanager
