@@ -185,7 +185,7 @@ class OperationWay:
     """An operation's whole way, as far as it has come. `state` is where it is now, in one word.
 
     A time is None where it cannot be known: `committed_at` needs Postgres' track_commit_timestamp, `replied_at` a reply
-    that its gateway's key still has, `entered_at` a message that still waits.
+    that its gateway's key still has, `entered_at` a message that still waits, `claimed_at` a release that notes it.
     """
 
     operation_id: UUID
@@ -204,6 +204,7 @@ class OperationWay:
     ahead: int | None = None
     submitted_at: datetime | None = None
     entered_at: datetime | None = None
+    claimed_at: datetime | None = None
     decided_at: datetime | None = None
     committed_at: datetime | None = None
     replied_at: datetime | None = None

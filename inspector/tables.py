@@ -144,7 +144,8 @@ def operation(seen: s.OperationWay) -> RenderableType:
     way = (
         ("submitted", seen.submitted_at, "by the gateway's clock"),
         ("entered", seen.entered_at, f"message {seen.message_id}"),
-        ("decided", seen.decided_at, "in its batch's transaction"),
+        ("claimed", seen.claimed_at, "by a worker, from its stream"),
+        ("decided", seen.decided_at, "with its batch"),
         ("committed", seen.committed_at, ""),
         ("replied", seen.replied_at, f"to {seen.reply_key}"),
     )

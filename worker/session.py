@@ -68,17 +68,19 @@ class Session:
             session = cls(connection)
             await connection.add_listener(CHANNEL, lambda *_: session.ownership_changed.set())
             await connection.fetch(sql.query("show_release"), RELEASE_LOCKS, own_release())
-            session._set_clock(await connection.fetchval(sql.query("join_workers"), WORKER_LOCKS, column=2))
+            asked = time.monotonic()
+            session._set_clock(await connection.fetchval(sql.query("join_workers"), WORKER_LOCKS, column=2), asked)
             yield session
         finally:
             connection.terminate()
 
     def now(self) -> datetime:
-        """Return the time by Postgres' clock, read with each survey: the times in the books come from one clock."""
+        """Return the time by Postgres' clock, to within half a trip: the times in the books come from one clock."""
         return self._read_at + timedelta(seconds=time.monotonic() - self._read_monotonic)
 
-    def _set_clock(self, now: datetime) -> None:
-        self._read_at, self._read_monotonic = now, time.monotonic()
+    def _set_clock(self, now: datetime, asked: float) -> None:
+        """Note the time that Postgres told somewhere between `asked` and this moment."""
+        self._read_at, self._read_monotonic = now, (asked + time.monotonic()) / 2
 
     @asynccontextmanager
     async def statements(self) -> AsyncIterator[Connection]:
@@ -95,9 +97,10 @@ class Session:
     async def survey(self) -> Survey:
         """Read the locks of all workers; doubles as the heartbeat that keeps the session alive."""
         async with self._turn:
+            asked = time.monotonic()
             row = await self._connection.fetchrow(sql.query("survey_locks"), WORKER_LOCKS, PARTITION_LOCKS)
         assert row is not None  # noqa: S101 an aggregate always has a row
-        self._set_clock(row["now"])
+        self._set_clock(row["now"], asked)
         return Survey(row["workers"], row["is_drained"], frozenset(row["held"]), frozenset(row["own"]))
 
     async def take(self, partitions: Iterable[int]) -> list[int]:

@@ -69,6 +69,7 @@ async def _decided(stores: Stores, row: Record) -> OperationWay:
         partition=partition,
         owner=(await owners(stores)).get(partition),
         submitted_at=row["submitted_at"],
+        claimed_at=row["claimed_at"],
         decided_at=row["decided_at"],
         committed_at=row["committed_at"],
         replied_at=replied_at,

@@ -34,8 +34,8 @@ NAMES = {
     "waiting wallet_id",
     "wallet WALLET.messages": "age_seconds amount message_id operation_id submitted_at type",
     "wallet WALLET.operations": "amount balance decided_at operation_id reason seq status submitted_at type",
-    "operation OPERATION": "ahead amount balance committed_at decided_at entered_at message_id operation_id owner "
-    "partition reason replied_at reply_key seq state status submitted_at type wallet_id where",
+    "operation OPERATION": "ahead amount balance claimed_at committed_at decided_at entered_at message_id operation_id "
+    "owner partition reason replied_at reply_key seq state status submitted_at type wallet_id where",
     "oldest": "is_fine looked_at ready_wallets wallets",
     "oldest.wallets": "oldest_age_seconds operation_id owner partition waiting wallet_id",
     "tail --count 1 --for 10": "amount at balance kind operation_id reason seq status type wallet_id",

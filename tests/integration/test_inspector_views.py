@@ -7,6 +7,7 @@ import re
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -180,14 +181,13 @@ async def test_operation_by_its_key__has_its_whole_way_with_times(client: Client
         "APPLIED",
         "12.34",
     )
-    way = [datetime.fromisoformat(seen[f"{step}_at"]) for step in ("submitted", "decided", "committed")]
-    assert began - timedelta(milliseconds=1) <= way[0]
-    assert way == sorted(way)
-    # Of Redis' clock there are milliseconds only.
-    replied = datetime.fromisoformat(seen["replied_at"])
-    assert way[2] - timedelta(milliseconds=2) <= replied <= datetime.now(UTC)
+    steps = ("submitted", "claimed", "decided", "committed", "replied")
+    way = [began, *(datetime.fromisoformat(seen[f"{step}_at"]) for step in steps), datetime.now(UTC)]
+    # A worker knows Postgres' clock to within half a trip, and of Redis' there are whole milliseconds.
+    a_trip = timedelta(milliseconds=50)
+    assert all(before - a_trip <= after for before, after in pairwise(way))
     text = (await inspect_service("operation", operation_id)).out
-    assert "committed" in text
+    assert all(step in text for step in steps)
     assert "APPLIED, seq 1, balance 12.34" in text
 
 
