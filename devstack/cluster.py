@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from redis.crc import key_slot
 
 from devstack import procfs
 from devstack.errors import StackError
@@ -81,6 +82,11 @@ class Cluster:
     def node_id(self, node: Redis) -> str:
         """Return the id by which the nodes know each other."""
         return str(self.ask(node, "CLUSTER", "MYID").decode())
+
+    @staticmethod
+    def slot(key: str) -> int:
+        """Return the slot of a key."""
+        return int(key_slot(key.encode()))
 
     def owner(self, slot: int) -> Redis:
         """Return the node that has a slot, as the first one knows it."""
