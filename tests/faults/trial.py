@@ -36,7 +36,7 @@ LONG = Form(
     Shape(),
     seconds_before=3.0,
     seconds_after=5.0,
-    small_queues={"WALLET_QUEUE_MAX": "20", "PARTITION_QUEUE_MAX": "25", "HELD_COMMANDS_MAX": "500"},
+    small_queues={"WALLET_QUEUE_MAX": "20", "PARTITION_QUEUE_MAX": "22", "HELD_COMMANDS_MAX": "300"},
 )
 SHORT = Form(
     Pace(factor=0.1, rounds=1, statements=5),
@@ -46,7 +46,7 @@ SHORT = Form(
     prefer_where_202="wait=1",
     # A frozen worker is frozen for a second only.
     environment={"SESSION_TIMEOUT_SECONDS": "0.6", "HEARTBEAT_SECONDS": "0.2"},
-    small_queues={"WALLET_QUEUE_MAX": "4", "PARTITION_QUEUE_MAX": "5", "HELD_COMMANDS_MAX": "40"},
+    small_queues={"WALLET_QUEUE_MAX": "4", "PARTITION_QUEUE_MAX": "5", "HELD_COMMANDS_MAX": "30"},
 )
 
 
