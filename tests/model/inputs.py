@@ -231,6 +231,9 @@ BAD_IDS = (
 )
 
 
+EITHER_WAY = (0, 3)  # spellings: one for the express lane, one for the ordinary way
+
+
 def spell_id(canonical: str, spelling: int) -> str:
     """Write a UUID in one of its usual ways, for a path; the express lane takes the first three only."""
     ways = (
