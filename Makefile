@@ -29,7 +29,7 @@ test: $(INSTALLED) ## Run every test (ARGS="-k name" for some)
 test-cluster: $(INSTALLED) ## Run the acceptance tests on a Redis Cluster of three nodes
 	@ON_CLUSTER=1 exec $(PYTHON) -m pytest -n 2 $(addprefix tests/acceptance/test_,$(addsuffix .py,$(ON_CLUSTER))) $(ARGS)
 
-faults: $(INSTALLED) ## Break everything under load, one thing after another (some 6 minutes; ARGS="redis-killed" for some)
+faults: $(INSTALLED) ## Break everything under load, one thing after another (some 8 minutes; ARGS="redis-killed" for some)
 	@exec $(PYTHON) -m tests.faults.run $(ARGS)
 
 bench: $(INSTALLED) ## Measure the service beside its baselines, on a machine that rests (ARGS="--only one-wallet --seconds 5")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from bench import batch, cost, fairness, memory, overload, redis_bytes, report, scenarios
+from bench import batch, cluster, cost, fairness, memory, overload, redis_bytes, report, scenarios
 from bench import plan as plans
 from bench.measures import MEASURES, Bench, with_seconds
 from bench.part import Part
@@ -25,6 +25,7 @@ PARTS: dict[str, Callable[[Bench], Part]] = {
     "memory": memory.measure,
     "overload": overload.measure,
     "fairness": fairness.measure,
+    "cluster": cluster.measure,
 }
 NAMES = (*(scenario.name for scenario in scenarios.SCENARIOS), *PARTS)
 

@@ -24,7 +24,7 @@ from bench.stack import POSTGRES_OPTIONS, Stack
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
-PART_NAMES = ("cost", "batch", "redis-bytes", "memory", "overload", "fairness")
+PART_NAMES = ("cost", "batch", "redis-bytes", "memory", "overload", "fairness", "cluster")
 PACKAGES = {
     "aiohttp": "aiohttp",
     "asyncpg": "asyncpg",

@@ -51,6 +51,8 @@ class Dispatcher:
         self._held: dict[UUID, Held] = {}
         self._outbox: deque[Held] = deque()
         self._outbox_filled = asyncio.Event()
+        # Accepted commands that Redis may not have, until the next look sends them again: their ids, by wallet.
+        self._parked: dict[UUID, set[UUID]] = {}
         self._look_now = asyncio.Event()
         self._redis_away = False
         self._waiting: dict[UUID, int] = {}  # requests, by wallet
@@ -143,10 +145,14 @@ class Dispatcher:
         while self._outbox and len(batch) < self._settings.flush_commands_max:
             held = self._outbox.popleft()
             held.in_outbox = False
-            if self._held.get(held.command.id) is held:  # not decided or refused meanwhile
-                if held.state is State.QUEUED:
-                    held.state = State.SENDING
-                batch.append(held)
+            if self._held.get(held.command.id) is not held:  # decided or refused meanwhile
+                continue
+            if held.command.wallet_id in self._parked:  # it would overtake what may have been answered with a 202
+                self._park(held)
+                continue
+            if held.state is State.QUEUED:
+                held.state = State.SENDING
+            batch.append(held)
         if not self._outbox:
             self._outbox_filled.clear()
         return batch
@@ -163,9 +169,21 @@ class Dispatcher:
             refusal = refusal_of(held, answer)
             if refusal:
                 self._refuse(held, refusal, reason_of(answer))
+        self._park(held)
+
+    def _park(self, held: Held) -> None:
+        """Leave to the next look what neither is in Redis nor on its way, and end the waits that are over."""
+        if held.state is State.SUBMITTED and held.is_parked and self._held.get(held.command.id) is held:
+            self._parked.setdefault(held.command.wallet_id, set()).add(held.command.id)
         late, held.late = held.late, []
         for waiter in late:
             self._stop_waiting(waiter)
+
+    def _unpark(self, command: Command) -> None:
+        if (parked := self._parked.get(command.wallet_id)) is not None:
+            parked.discard(command.id)
+            if not parked:
+                del self._parked[command.wallet_id]
 
     async def _until_redis_answers(self) -> None:
         while self._redis_away:
@@ -199,6 +217,7 @@ class Dispatcher:
         metrics.RESUBMISSIONS.inc(len(again))
         for held in again:
             held.in_outbox = True
+            self._unpark(held.command)
         self._outbox.extendleft(reversed(again))
         if again:
             self._outbox_filled.set()
@@ -228,6 +247,7 @@ class Dispatcher:
         for reply in replies:
             held = self._held.pop(reply.operation.id, None)
             if held is not None:
+                self._unpark(held.command)
                 held.answer(reply)
 
     # ---- replies, and the look for those that were lost ---------------------------------------------------------

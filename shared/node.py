@@ -15,6 +15,7 @@ from typing import Any
 import hiredis
 import redis.exceptions
 from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.cluster import ClusterParser
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -77,6 +78,7 @@ class Node:
             url,
             socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
             socket_keepalive=True,
+            parser_class=ClusterParser,  # the other one makes no types of MOVED, ASK and TRYAGAIN
             retry=Retry(NoBackoff(), 0),  # retries belong to who knows what a repeated call means
         )
         if address:

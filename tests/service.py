@@ -126,12 +126,14 @@ class Service:
         """The first gateway's address."""
         return next(iter(self.urls.values()))
 
-    def start_gateway(self, name: str = "", port: int | None = None, **environment: str) -> ChildProcess:
-        """Start a gateway process; see `wait_ready`."""
+    def start_gateway(
+        self, name: str = "", port: int | None = None, module: str = "gateway", **environment: str
+    ) -> ChildProcess:
+        """Start a gateway process, of the service's own module or of one that wraps it; see `wait_ready`."""
         name = name or f"gateway-{next(self._numbers)}"
         port = port or ports.pick_free()
         self.urls[name] = f"http://127.0.0.1:{port}"
-        process = self._start("gateway", name, {"PORT": str(port), **environment})
+        process = self._start(module, name, {"PORT": str(port), **environment})
         self.gateways[name] = process
         return process
 

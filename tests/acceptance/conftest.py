@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from devstack.cluster import Cluster
 from devstack.postgres import Postgres
 from shared.settings import Settings
-from tests.cluster import Cluster
 from tests.conftest import books_of
 from tests.service import Client, Service
 

@@ -10,9 +10,9 @@ from uuid import UUID
 import pytest
 from redis.crc import key_slot
 
+from devstack.cluster import Cluster
 from shared import keys
 from shared.settings import Settings
-from tests.cluster import Cluster
 from tests.service import Client, Service
 
 

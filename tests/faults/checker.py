@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum
@@ -92,6 +93,9 @@ class Witness:
 
     async def deposit(self, client: Client, wallet_id: str, amount: str, **more: Any) -> Answer | None:
         return await self.operate(client, wallet_id, "DEPOSIT", amount, **more)
+
+    async def withdraw(self, client: Client, wallet_id: str, amount: str, **more: Any) -> Answer | None:
+        return await self.operate(client, wallet_id, "WITHDRAW", amount, **more)
 
     def statuses(self) -> Counter[int]:
         """Return how many requests were answered with which status; 0 stands for a broken connection."""
@@ -258,9 +262,15 @@ def wrong_statuses(told: Sequence[Told], allowed: Collection[int], *, is_queue_a
                 found.append(f"{each.lost.value} of a {each.operation_type}")
         elif each.answer.status not in allowed and (each.waits or each.answer.status not in at_once):
             found.append(f"answered {each.answer.status}: {each.answer.body}")
-        elif each.answer.status in {202, 429, 503} and "Retry-After" not in each.answer.headers:
+        elif each.answer.status in {202, 429, 503} and not each.answer.headers.get("Retry-After", "").isdigit():
             found.append(f"a {each.answer.status} without Retry-After: {each.answer.body}")
     return found
+
+
+def unseen_statuses(told: Sequence[Told], expected: Collection[int]) -> list[str]:
+    """Return what nobody was told, though the fault is there to bring it: else it has proved nothing."""
+    seen = {each.answer.status for each in told if each.answer}
+    return [f"nobody was told {status}" for status in sorted(set(expected) - seen)]
 
 
 def _operation_id(answer: Answer) -> str:
@@ -314,10 +324,17 @@ async def read_books(settings: Settings) -> Books:
 async def until_drained(settings: Settings) -> list[str]:
     """Wait until nothing is left in the streams; returns what still is after DRAIN_SECONDS_MAX."""
     ends = time.monotonic() + DRAIN_SECONDS_MAX
-    async with Redis.from_url(settings.redis_url.get_secret_value()) as client:
-        while (left := await _left(client)) and time.monotonic() < ends:  # noqa: ASYNC110 others empty them
+    urls = settings.redis_url.get_secret_value().split(",")
+    async with AsyncExitStack() as stack:
+        # Of a Cluster: all nodes, each asked for what it holds itself.
+        clients = [await stack.enter_async_context(Redis.from_url(url)) for url in urls]
+        while (left := await _left_on_all(clients)) and time.monotonic() < ends:  # noqa: ASYNC110 others empty them
             await asyncio.sleep(0.02)
     return left
+
+
+async def _left_on_all(clients: Sequence[Redis]) -> list[str]:
+    return [what for client in clients for what in await _left(client)]
 
 
 async def _left(client: Redis) -> list[str]:

@@ -3,18 +3,16 @@
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import pytest
 from redis.asyncio import Redis as RedisClient
 
+from devstack.cluster import Cluster
 from devstack.postgres import Postgres
 from devstack.redis import Redis
-from shared.settings import Settings
-from tests.faults.ground import Ground
+from tests.faults.ground import Ground, ground_over
 from tests.faults.proxy import Proxy
-from tests.service import Service
 
 _numbers = count(1)
 
@@ -34,30 +32,50 @@ def fragile_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
     server.stop()
 
 
-@pytest.fixture
-async def ground(fragile_postgres: Postgres, fragile_redis: Redis, tmp_path: Path) -> AsyncIterator[Ground]:
-    for store in (fragile_postgres, fragile_redis):
-        store.resume()
-        store.start()
+@pytest.fixture(scope="session")
+def fragile_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Three nodes of a Redis Cluster, whole: what a test does to them it undoes, or `Ground.heal` does."""
+    nodes = Cluster(tmp_path_factory.mktemp("fragile") / "cluster")
+    nodes.start()
+    yield nodes
+    nodes.kill()
+
+
+async def new_database(postgres: Postgres) -> str:
+    """Make this Postgres whole, and an empty database in it; returns its name."""
+    postgres.resume()
+    postgres.start()
     name = f"faults_{next(_numbers)}"
-    admin = await asyncpg.connect(fragile_postgres.url)
+    admin = await asyncpg.connect(postgres.url)
     await admin.execute(f"CREATE DATABASE {name}")
     await admin.close()
-    stores: dict[str, Any] = {
-        "postgres_host": fragile_postgres.host,
-        "postgres_port": fragile_postgres.port,
-        "postgres_user": fragile_postgres.user,
-        "postgres_db": name,
-        "redis_url": fragile_redis.url,
-    }
-    settings = Settings(**stores)
-    async with RedisClient.from_url(fragile_redis.url) as redis_client:
-        await redis_client.flushall()
-        ground = Ground(fragile_postgres, fragile_redis, Service(settings, tmp_path), redis_client)
+    return name
+
+
+async def emptied(redis: Redis) -> Redis:
+    """Make this Redis whole, and empty."""
+    redis.resume()
+    redis.start()
+    async with RedisClient.from_url(redis.url) as client:
+        await client.flushall()
+    return redis
+
+
+@pytest.fixture
+async def ground(fragile_postgres: Postgres, fragile_redis: Redis, tmp_path: Path) -> AsyncIterator[Ground]:
+    """Stores of this test alone, and nothing started over them yet."""
+    name = await new_database(fragile_postgres)
+    async with ground_over(fragile_postgres, await emptied(fragile_redis), name, tmp_path) as ground:
         yield ground
-        await ground.close()
-    for process in (*ground.service.gateways.values(), *ground.service.workers.values()):
-        process.kill()
+
+
+@pytest.fixture
+async def ground_on_cluster(
+    fragile_postgres: Postgres, fragile_cluster: Cluster, tmp_path: Path
+) -> AsyncIterator[Ground]:
+    """The same over the three nodes, which keep what earlier tests left."""
+    async with ground_over(fragile_postgres, fragile_cluster, await new_database(fragile_postgres), tmp_path) as ground:
+        yield ground
 
 
 @pytest.fixture

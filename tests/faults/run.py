@@ -19,7 +19,8 @@ from devstack.binaries import find_postgres, find_redis
 from shared import logs
 from shared.settings import Settings
 from tests.faults.checker import SENTENCES_MAX
-from tests.faults.scenarios import SCENARIOS, Scenario
+from tests.faults.scenario import Scenario
+from tests.faults.scenarios import SCENARIOS
 from tests.faults.trial import LONG, Result, open_ground, run_trial
 
 REPORT = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
@@ -33,7 +34,7 @@ async def run_all(scenarios: Sequence[Scenario], folder: Path) -> list[Result]:
     for number, scenario in enumerate(scenarios, 1):
         print(f"[{number}/{len(scenarios)}] {scenario.title} … ", end="", flush=True)
         began = time.monotonic()
-        async with open_ground(folder / scenario.id, LONG) as ground:
+        async with open_ground(folder / scenario.id, LONG, on_cluster=scenario.on_cluster) as ground:
             result = await run_trial(ground, scenario, LONG)
         results.append(result)
         print(f"{time.monotonic() - began:.0f} s: {_summary(result)}", flush=True)

@@ -1,14 +1,12 @@
 """The faults that are made under load: one table of what is broken, and what clients may see of it.
 
 An action finds a service under load and leaves it to `trial.py` to heal what it broke. It knows nothing of the load.
-Durations are those of the long form; `Pace` cuts them for the short one.
 """
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 
 import asyncpg
@@ -17,49 +15,16 @@ from devstack.postgres import Postgres
 from devstack.process import ChildProcess
 from devstack.redis import Redis
 from shared.database import PARTITION_LOCKS
+from tests.faults.cluster_faults import freeze_node, half_move_slot, kill_node
 from tests.faults.crashing_worker import POINTS
 from tests.faults.ground import Ground, ended
 from tests.faults.proxy import Cut, Proxy
+from tests.faults.scenario import AWAY, BROKEN, DECIDED, Pace, Scenario
 from tests.waiting import until
 
-DECIDED = frozenset({200, 400})
-BROKEN = 0  # stands for a broken connection among the statuses
 CALLS = (b"XREAD", b"XRANGE", b"wallet_reply", b"wallet_finish")
 SPREAD_SECONDS_MAX = 20.0  # for partitions to find new owners, on a busy machine
 CUT_SECONDS_MAX = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How long a form's faults last, of their full length, and how often what takes no time is repeated."""
-
-    factor: float = 1.0
-    rounds: int = 5
-    statements: int = 12  # at which a connection is cut: of a settle there are five, beats and surveys in between
-
-    async def pass_seconds(self, seconds: float) -> None:
-        """Let a fault last so long, scaled."""
-        await asyncio.sleep(seconds * self.factor)
-
-
-Action = Callable[[Ground, Pace], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """One fault: `statuses` are what clients may see, `stall_seconds_max` how long any of them may wait (long form)."""
-
-    id: str
-    title: str
-    act: Action
-    gateways: int = 1
-    workers: int = 2
-    statuses: frozenset[int] = DECIDED
-    stall_seconds_max: float | None = None
-    # Whether Redis is away for a while: then who does not wait is told 503.
-    is_queue_away: bool = False
-    # A Redis that forgets may let a later operation pass one that was answered with a 202: only the sum is promised.
-    keeps_order_of_202s: bool = True
 
 
 # ---- workers --------------------------------------------------------------------------------------------------------
@@ -250,8 +215,6 @@ async def _cut(ground: Ground, pace: Pace, proxy: Proxy, word: bytes, when: Cut,
 
 # ---- the table ------------------------------------------------------------------------------------------------------
 
-AWAY = DECIDED | {202, 429, 503}
-
 SCENARIOS: tuple[Scenario, ...] = (
     Scenario("worker-killed", "SIGKILL one worker", kill_worker, stall_seconds_max=1.0),
     Scenario("worker-frozen", "SIGSTOP one worker for 10 s, then SIGCONT", freeze_worker, stall_seconds_max=3.0),
@@ -304,5 +267,35 @@ SCENARIOS: tuple[Scenario, ...] = (
         kill_everything,
         is_queue_away=True,
         statuses=DECIDED | {BROKEN},
+    ),
+    Scenario(
+        "queues-full",
+        "Postgres away for 30 s, with small queues",
+        partial(kill_postgres, seconds=30),
+        statuses=AWAY,
+        seen=frozenset({202, 429, 503}),
+        has_small_queues=True,
+    ),
+    Scenario(
+        "cluster-node-killed",
+        "Cluster: SIGKILL one of three nodes, back after 3 s with its AOF",
+        kill_node,
+        on_cluster=True,
+        is_queue_away=True,
+    ),
+    Scenario(
+        "cluster-node-frozen",
+        "Cluster: one of three nodes paused (SIGSTOP) for 5 s",
+        freeze_node,
+        on_cluster=True,
+        is_queue_away=True,
+    ),
+    Scenario(
+        "cluster-slot-moved",
+        "Cluster: the busiest slot moved, half moved for 3 s",
+        half_move_slot,
+        on_cluster=True,
+        is_queue_away=True,
+        stall_seconds_max=5.0,
     ),
 )

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from shared.commands import operation_id_of_key
-from tests.faults.checker import Books, Lost, Told, violations, wrong_statuses
+from tests.faults.checker import Books, Lost, Told, unseen_statuses, violations, wrong_statuses
 from tests.service import Answer
 
 WALLET = str(uuid4())
@@ -230,9 +230,16 @@ def test_status_that_the_fault_does_not_allow__is_found(case: Case) -> None:
     assert wrong_statuses(case.told, {200, 400, 503}) == []
 
 
-def test_refusal_without_retry_after__is_found(case: Case) -> None:
-    case.told.append(Told("", WALLET, "DEPOSIT", 1, None, Answer(503, {}, {})))
-    assert len(wrong_statuses(case.told, {200, 400, 503})) == 1
+@pytest.mark.parametrize("headers", [{}, {"Retry-After": "soon"}])
+@pytest.mark.parametrize("status", [202, 429, 503])
+def test_refusal_without_retry_after__is_found(case: Case, status: int, headers: dict[str, str]) -> None:
+    case.told.append(Told("", WALLET, "DEPOSIT", 1, None, Answer(status, {}, headers)))
+    assert len(wrong_statuses(case.told, {200, 400, status})) == 1
+
+
+def test_status_that_the_fault_has_to_bring_and_nobody_saw__is_found(case: Case) -> None:
+    assert unseen_statuses(case.told, {200, 400}) == []
+    assert unseen_statuses(case.told, {200, 429, 503}) == ["nobody was told 429", "nobody was told 503"]
 
 
 def test_broken_connection__is_found_where_none_may_break(case: Case) -> None:

@@ -7,16 +7,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from redis.asyncio import Redis as RedisClient
-
+from devstack.cluster import Cluster
 from devstack.postgres import Postgres
 from devstack.redis import Redis
-from shared.settings import Settings
-from tests.faults.checker import Lost, Witness, find_violations, wrong_statuses
-from tests.faults.ground import Ground
+from tests.faults.checker import Lost, Witness, find_violations, unseen_statuses, wrong_statuses
+from tests.faults.ground import Ground, ground_over
 from tests.faults.load import Load, Shape
-from tests.faults.scenarios import Pace, Scenario
-from tests.service import Service
+from tests.faults.scenario import Pace, Scenario
+
+PREFER_WHERE_FULL = "wait=1"  # who waits long sends little, and fills nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +28,16 @@ class Form:
     seconds_after: float
     prefer_where_202: str | None = None  # shortens the wait where a 202 is allowed
     environment: Mapping[str, str] = field(default_factory=dict)
+    small_queues: Mapping[str, str] = field(default_factory=dict)  # the environment of a scenario that has them
 
 
-LONG = Form(Pace(), Shape(), seconds_before=3.0, seconds_after=5.0)
+LONG = Form(
+    Pace(),
+    Shape(),
+    seconds_before=3.0,
+    seconds_after=5.0,
+    small_queues={"WALLET_QUEUE_MAX": "20", "PARTITION_QUEUE_MAX": "22", "HELD_COMMANDS_MAX": "300"},
+)
 SHORT = Form(
     Pace(factor=0.1, rounds=1, statements=5),
     Shape(clients=24, cold_wallets=60, unwaiting_share=0.15, pause_seconds=0.02),
@@ -40,6 +46,7 @@ SHORT = Form(
     prefer_where_202="wait=1",
     # A frozen worker is frozen for a second only.
     environment={"SESSION_TIMEOUT_SECONDS": "0.6", "HEARTBEAT_SECONDS": "0.2"},
+    small_queues={"WALLET_QUEUE_MAX": "4", "PARTITION_QUEUE_MAX": "5", "HELD_COMMANDS_MAX": "30"},
 )
 
 
@@ -61,46 +68,26 @@ class Result:
 
 
 @asynccontextmanager
-async def open_ground(folder: Path, form: Form) -> AsyncIterator[Ground]:
+async def open_ground(folder: Path, form: Form, *, on_cluster: bool = False) -> AsyncIterator[Ground]:
     """Start stores of one's own, as in production; what is started here ends here."""
-    postgres, redis = Postgres(folder / "postgres"), Redis(folder / "redis")
+    postgres = Postgres(folder / "postgres")
+    redis = Cluster(folder / "cluster") if on_cluster else Redis(folder / "redis")
     try:
         await asyncio.gather(asyncio.to_thread(postgres.start), asyncio.to_thread(redis.start))
-        async with ground_over(postgres, redis, postgres.database, folder / "logs", form) as ground:
+        async with ground_over(postgres, redis, postgres.database, folder / "logs", form.environment) as ground:
             yield ground
     finally:
         redis.kill()
         postgres.kill()
 
 
-@asynccontextmanager
-async def ground_over(postgres: Postgres, redis: Redis, database: str, logs: Path, form: Form) -> AsyncIterator[Ground]:
-    """Open a ground over stores that run; its processes are killed in the end."""
-    settings = Settings.model_validate(
-        {
-            "postgres_host": postgres.host,
-            "postgres_port": postgres.port,
-            "postgres_user": postgres.user,
-            "postgres_db": database,
-            "redis_url": redis.url,
-        }
-    )
-    service = Service(settings, logs, form.environment)
-    async with RedisClient.from_url(redis.url) as redis_client:
-        ground = Ground(postgres, redis, service, redis_client)
-        try:
-            yield ground
-        finally:
-            await ground.close()
-            for process in (*service.gateways.values(), *service.workers.values()):
-                process.kill()
-
-
 async def run_trial(ground: Ground, scenario: Scenario, form: Form) -> Result:
     """Break one thing under load, let the load end, heal what is still broken, and check the books."""
+    small = form.small_queues if scenario.has_small_queues else {}
+    await ground.configure({**form.environment, **small})
     await ground.heal(scenario.gateways, scenario.workers)
     witness = Witness()
-    prefer = form.prefer_where_202 if 202 in scenario.statuses else None
+    prefer = PREFER_WHERE_FULL if small else form.prefer_where_202 if 202 in scenario.statuses else None
     shape = form.shape if scenario.keeps_order_of_202s else replace(form.shape, unwaiting_share=0.0)
     load = Load(witness, list(ground.service.urls.values()), shape, scenario.id, prefer)
     async with load.running():
@@ -111,6 +98,7 @@ async def run_trial(ground: Ground, scenario: Scenario, form: Form) -> Result:
     found = wrong_statuses(
         witness.told, scenario.statuses, is_queue_away=scenario.is_queue_away
     ) + await find_violations(witness, ground.settings)
+    found += unseen_statuses(witness.told, scenario.seen)
     waits = [told.answered_at - told.sent_at for told in witness.told if told.answer]
     return Result(scenario, len(witness.told), _statuses(witness), max(waits, default=0.0), found)
 

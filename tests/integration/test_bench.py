@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from bench import batch, cost, counters, fairness, markdown, memory, overload, pgbench, redis_bytes, report
+from bench import batch, cluster, cost, counters, fairness, markdown, memory, overload, pgbench, redis_bytes, report
 from bench.http_connection import read_requests
 from bench.load import Load, Sample, deposit, send, wallet_id, withdrawal, write_requests
 from bench.measures import MEASURES, Bench
@@ -198,7 +198,7 @@ def test_parts_about_costs__agree_with_the_books(bench: CountingBench) -> None:
     parts["memory"] = memory.measure(bench)
     parts |= {"overload": overload.measure(bench), "fairness": fairness.measure(bench)}
 
-    assert set(parts) == set(report.PART_NAMES)
+    assert {*parts, "cluster"} == set(report.PART_NAMES)  # which has a test of its own
     calm, overloaded = parts["overload"].rows
     assert figure(calm[1]) > 0 == figure(calm[2])
     assert min(figure(overloaded[1]), figure(overloaded[2])) > 0
@@ -215,6 +215,16 @@ def test_parts_about_costs__agree_with_the_books(bench: CountingBench) -> None:
         # The one that writes.
         assert min(figure(row[parts["batch"].columns.index("statements/batch")]) for row in parts["batch"].rows) >= 1
     assert min(figure(row[1]) for row in parts["memory"].rows) > 10
+
+
+def test_part_about_a_cluster__counts_what_the_books_have_on_both_sides(bench: CountingBench) -> None:
+    part = cluster.measure(bench)
+
+    assert [row[1] for row in part.rows] == ["one", "3 nodes"]
+    assert min(figure(cell) for row in part.rows for cell in row[2:5]) > 0
+    assert all(sample.requests > 0 and sample.refused == sample.failed == 0 for _, sample in bench.samples)
+    for database in (cluster.ONE, cluster.THREE):
+        assert books(bench.stack, database) == bench.recorded(database) > 0
 
 
 def figure(cell: Cell) -> float:

@@ -23,9 +23,10 @@ from shared.messages import START
 from shared.settings import GatewaySettings, WorkerSettings
 from shared.streams import Streams
 from tests.books import BooksAsTheyStand
-from tests.commands import deposit, wallet_in, withdraw
+from tests.commands import deposit, empty_wallet, wallet_in, withdraw
 from tests.waiting import until
 from worker.health import Health
+from worker.ledger import decide
 from worker.session import Session
 from worker.store import Store
 from worker.worker import Worker
@@ -591,6 +592,59 @@ async def test_redis_killed_while_a_command_is_on_its_way__later_ones_do_not_ove
             reply = await waiting
 
     assert reply.operation.status is Status.APPLIED, "the withdrawal overtook the deposit that covers it"
+
+
+async def test_accepted_command_that_redis_lost_and_refuses_for_a_while__later_ones_do_not_overtake_it(
+    on_own_redis: dict[str, Any], books: BooksAsTheyStand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.dispatcher.LOOK_EVERY_SECONDS", 60.0)  # it looks when it is told to
+    wallet_id, other = await books.create_wallet(), await books.create_wallet()
+    first, later = deposit(wallet_id, 1), withdraw(wallet_id, 1)
+    async with _open_desk(on_own_redis) as desk:
+        with pytest.raises(Pending):
+            await desk.submit(first, SHORT)
+        await desk.redis.flushdb()
+        await desk.redis.config_set("maxmemory", "1")
+        desk.dispatcher._look_now.set()
+        await until(lambda: _is_refused(desk, first))
+
+        await desk.redis.config_set("maxmemory", "0")
+        waiting = desk.start(later)
+        with pytest.raises(Unavailable):  # who does not wait is told so at once
+            await desk.submit(deposit(wallet_id, 1), 0)
+        async with _working(on_own_redis):
+            assert (await desk.submit(deposit(other, 7))).operation.balance == 7
+            desk.dispatcher._look_now.set()
+            reply = await waiting
+
+    assert reply.operation.status is Status.APPLIED, "the withdrawal overtook the deposit that covers it"
+    assert not desk.dispatcher._parked
+
+
+async def _is_refused(desk: Desk, command: Command) -> bool:
+    held = desk.dispatcher._held[command.id]
+    return held.is_parked and command.wallet_id in desk.dispatcher._parked
+
+
+async def test_command_decided_while_it_is_sent_again_in_vain__holds_up_nobody(
+    on_own_redis: dict[str, Any], own_redis: Redis, books: BooksAsTheyStand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.node.SOCKET_TIMEOUT_SECONDS", 1.5)
+    first = deposit(await books.create_wallet(), 1)
+    async with _open_desk(on_own_redis) as desk:
+        await desk.streams.read_replies(desk.dispatcher.reply_key, START, 1)  # connected
+        own_redis.pause()
+        on_its_way = desk.start(first)
+        await asyncio.sleep(SHORT)
+        # As if another gateway had been asked the same: it is found in the books before the trip has failed.
+        decided = decide(first, empty_wallet(first.wallet_id), first.submitted_at)
+        desk.dispatcher._decide([Reply(decided, first.submitted_at)])
+        assert (await on_its_way).operation.id == first.id
+        own_redis.kill()
+        await asyncio.to_thread(own_redis.start)
+        async with _working(on_own_redis):
+            assert (await desk.submit(deposit(first.wallet_id, 5))).operation.balance == 5
+    assert not desk.dispatcher._parked
 
 
 async def test_reply_that_cannot_be_read__is_passed_over_and_the_outcome_found_in_the_books(

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from redis.asyncio import Redis as Client
 
+from devstack.cluster import Cluster
 from shared import keys
 from shared.messages import START
 from shared.node import RedisError
@@ -17,7 +18,6 @@ from shared.nodes import Nodes
 from shared.settings import MaintenanceSettings
 from shared.streams import Streams
 from tests.books import BooksAsTheyStand
-from tests.cluster import Cluster
 from tests.commands import deposit, wallet_in
 from tests.integration.stage import PARTITIONS, Stage, streams_over
 from tests.service import Service

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from redis.exceptions import ResponseError
 
+from devstack.cluster import Cluster
 from shared import keys
 from shared.settings import Settings
 from shared.streams import LIBRARY_VERSION, Streams
-from tests.cluster import Cluster
 from tests.commands import deposit, wallet_in
 from tests.integration.inspector_stage import Inspector
 

@@ -231,8 +231,11 @@ BAD_IDS = (
 )
 
 
+EITHER_WAY = (0, 3)  # spellings: one for the express lane, one for the ordinary way
+
+
 def spell_id(canonical: str, spelling: int) -> str:
-    """Write a UUID in one of its usual ways, for a path."""
+    """Write a UUID in one of its usual ways, for a path; the express lane takes the first three only."""
     ways = (
         *(canonical, canonical, canonical, canonical.upper(), canonical.replace("-", "")),
         *(quote(f"{{{canonical}}}"), f"urn:uuid:{canonical}", f"urn%3Auuid%3A{canonical}"),

@@ -184,7 +184,7 @@ class Machine(Settling):
         assert (answer.status, answer.code) == (400, "bad_request"), answer
         return None
 
-    # At the end, everything once more.
+    # At the end, everything once more, wallets on either way.
 
     def teardown(self) -> None:
         """Compare every wallet and every history with the model, whole; after a failure there is nothing to add."""
@@ -194,7 +194,8 @@ class Machine(Settling):
                 self.target.first_failure.append("".join(traceback.format_exception(error)[-3:]))
             return
         for place, wallet in enumerate(self.wallets):
-            self.read_wallet(place, 0, "GET")
+            for spelling in inputs.EITHER_WAY:
+                self.read_wallet(place, spelling, "GET")
             for status, history in (("APPLIED", wallet.applied), ("REJECTED", wallet.rejected)):
                 self.list_operations(place, status, ("500", 500), 1)
                 assert len(history) <= 500

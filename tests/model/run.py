@@ -1,7 +1,8 @@
 """`python -m tests.model.run [--requests N]`: the long form, against a service and stores of its own.
 
 Several processes ask the same service at once, each about wallets of its own and with a seed of its own. Shows its
-progress, and a summary. Exit code 1 when the service and the model disagreed, or the service logged a defect.
+progress, and a summary. Exit code 1 when the service and the model disagreed, the service logged a defect, or one
+of the two ways through the gateway was hardly used.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from typing import Any
 
 from shared import logs
 from shared.settings import Settings
+from tests.model.counting_gateway import Ways
 from tests.model.drive import drive, target_at
 from tests.model.wire import total
 from tests.service import Service, stores_in
@@ -38,6 +40,7 @@ class Summary:
     statuses: Counter[int] = field(default_factory=Counter)
     disagreements: list[str] = field(default_factory=list)
     defects: int = 0
+    ways: Ways | None = None  # known once the gateway has ended
     seconds: float = 0.0
 
     @property
@@ -48,7 +51,7 @@ class Summary:
         statuses = ", ".join(f"{count} of {status}" for status, count in sorted(self.statuses.items()))
         return (
             f"{self.requests} requests in {self.seconds:.0f} s ({statuses}), {len(self.disagreements)} disagreements, "
-            f"{self.defects} defects in the logs"
+            f"{self.defects} defects in the logs; {self.ways}"
         )
 
 
@@ -70,13 +73,16 @@ def client(url: str, first_seed: int, requests: int, told: "multiprocessing.Queu
     told.put(None)
 
 
+WAYS = "ways.json"
+
+
 @contextlib.asynccontextmanager
 async def service(folder: Path) -> AsyncIterator[Service]:
     """Start a gateway, a worker and their stores; what is started here ends here."""
     # Nothing here outlives a power cut: to sync would only cost time.
     with stores_in(folder, fsync="off") as stores:
         running = Service(Settings(**stores), folder)
-        running.start_gateway()
+        running.start_gateway(module="tests.model.counting_gateway", WAYS_FILE=str(folder / WAYS))
         running.start_worker()
         try:
             await running.wait_ready()
@@ -107,6 +113,7 @@ async def run(requests: int, first_seed: int, folder: Path) -> Summary:
                 process.join()
         for child in (*running.gateways.values(), *running.workers.values()):
             summary.defects += child.log_path.read_text().count('"event":"defect')
+    summary.ways = Ways.read(folder / WAYS)
     return summary
 
 
@@ -146,7 +153,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="wallet-model-", ignore_cleanup_errors=True) as folder:
         summary = asyncio.run(run(chosen.requests, chosen.seed, Path(folder)))
     print(summary)
-    sys.exit(bool(summary.disagreements or summary.defects))
+    is_lopsided = summary.ways is None or not summary.ways.are_both_used
+    sys.exit(bool(summary.disagreements or summary.defects or is_lopsided))
 
 
 if __name__ == "__main__":

@@ -93,11 +93,11 @@ class Settling(Asking):
         balance, moment = written(operation.balance), operation.applied_at
         return is_right and whole == {**wallet.view(), "balance": balance, "updated_at": moment}
 
-    @rule(place=places, body=inputs.GOOD_BODIES)
-    def operate_without_waiting(self, place: int, body: Body) -> None:
+    @rule(place=places, body=inputs.GOOD_BODIES, spelling=places)
+    def operate_without_waiting(self, place: int, body: Body, spelling: int) -> None:
         """Accepted with a 202, and decided soon, once, as the model says; or decided already."""
         wallet = self.wallet(place)
-        request, _ = self.operation(place, body, None, extra=(("Prefer", "wait=0"),))
+        request, _ = self.operation(place, body, None, spelling, (("Prefer", "wait=0"),))
         answer = self.ask(request)
         if answer.status != 202:
             return self.settled(wallet, body, None, request, answer)
@@ -131,14 +131,16 @@ class Settling(Asking):
 
     @rule(
         place=places,
-        asked=st.lists(st.tuples(inputs.GOOD_BODIES, keys), min_size=2, max_size=AT_ONCE_MAX),
+        asked=st.lists(st.tuples(inputs.GOOD_BODIES, keys, places), min_size=2, max_size=AT_ONCE_MAX),
         is_small=st.booleans(),
     )
-    def at_once(self, place: int, asked: list[tuple[Body, int | None]], is_small: bool) -> None:
-        """Operations on one wallet over a connection each: some order explains what they were told."""
+    def at_once(self, place: int, asked: list[tuple[Body, int | None, int]], is_small: bool) -> None:
+        """Operations on one wallet, a connection each, on either way: some order explains what they were told."""
         wallet = self.wallet(place)
-        bodies = [_small(body) if is_small else body for body, _ in asked]
-        sent = [self.operation(place, body, key) for body, (_, key) in zip(bodies, asked, strict=True)]
+        bodies = [_small(body) if is_small else body for body, *_ in asked]
+        sent = [
+            self.operation(place, body, key, spelling) for body, (_, key, spelling) in zip(bodies, asked, strict=True)
+        ]
         for wire, (request, _) in zip(self.target.wires, sent, strict=False):
             wire.send(request.encode())
         answers = [wire.receive() for wire in self.target.wires[: len(sent)]]
