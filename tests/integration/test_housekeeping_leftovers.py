@@ -11,6 +11,7 @@ import pytest
 from redis.asyncio import Redis as Client
 from structlog.testing import capture_logs
 
+from devstack.cluster import Cluster
 from shared import keys
 from shared.codec import encode_command
 from shared.commands import Command
@@ -18,7 +19,6 @@ from shared.nodes import Nodes
 from shared.settings import MaintenanceSettings
 from shared.streams import Streams
 from tests.books import BooksAsTheyStand
-from tests.cluster import Cluster
 from tests.commands import deposit, withdraw
 from tests.integration.conftest import OpenSession
 from tests.integration.stage import PARTITIONS, streams_over
