@@ -9,12 +9,13 @@ node after node until it knows none.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError
 
+from shared.messages import START
 from shared.node import Node
 from shared.settings import Settings
 
@@ -76,13 +77,13 @@ class Nodes:
                 answers[i] = await self._ask(answer, calls[i][1])
         return answers
 
-    async def read(self, cursors: Mapping[str, str], count: int, block_ms: int) -> list[Any]:
-        """Wait for messages beyond the cursors of some streams, which on a Cluster are of one slot; raises RedisError.
+    async def read(self, streams: Sequence[str], count: int, block_ms: int, after: str = START) -> list[Any]:
+        """Wait for messages beyond an id in some streams, which on a Cluster are of one slot; raises RedisError.
 
         Holds a connection meanwhile. `block_ms` stays below the socket's time-out.
         """
-        command = ("XREAD", "COUNT", count, "BLOCK", block_ms, "STREAMS", *cursors, *cursors.values())
-        return await self.one(next(iter(cursors)), *command) or []
+        command = ("XREAD", "COUNT", count, "BLOCK", block_ms, "STREAMS", *streams, *[after] * len(streams))
+        return await self.one(streams[0], *command) or []
 
     async def everywhere(self, *command: Any) -> list[Any]:
         """Run one command on every primary; each answer may be an exception."""

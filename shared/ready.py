@@ -1,22 +1,22 @@
 """Waits for ready wallets: one blocking read for all partitions of a single Redis, one for each on a Cluster.
 
 A blocking read holds its connection and, on a Cluster, may name the keys of one slot only. Guarantees that a ready
-wallet beyond its partition's cursor is returned in its turn; knows nothing of its messages.
+wallet is returned in its turn, which is over when it is finished; knows nothing of its messages.
 """
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import structlog
 
 from shared import keys
-from shared.messages import START, Ready
+from shared.messages import Ready
 from shared.node import RedisError
 from shared.nodes import Nodes
 
-CLUSTER_BLOCK_MS = 500  # a cursor that was set back is seen this soon; each partition costs two reads a second
+CLUSTER_BLOCK_MS = 500  # each partition costs two reads a second
 SHARING_WALLETS = 8  # a wallet that is not alone in a claim has at most this part of its commands
 
 log = structlog.get_logger(__name__)
@@ -42,8 +42,8 @@ def share_out(ready: Sequence[Ready], wallets_max: int, commands_max: int) -> It
 class ReadyReader(Protocol):
     """What the two have in common."""
 
-    async def wait(self, cursors: Mapping[int, str], wallets_max: int, block_ms: int) -> list[Ready]:
-        """Return ready wallets beyond their partition's cursor, [] after the block; raises RedisError."""
+    async def wait(self, partitions: Sequence[int], wallets_max: int, block_ms: int) -> list[Ready]:
+        """Return the first ready wallets of some partitions, [] after the block; raises RedisError."""
 
     async def close(self) -> None:
         """End the reads under way."""
@@ -56,12 +56,11 @@ class SingleReader:
         self._nodes = nodes
         self._shared_by = 1  # partitions that had ready wallets when there last were any
 
-    async def wait(self, cursors: Mapping[int, str], wallets_max: int, block_ms: int) -> list[Ready]:
-        wanted = {keys.ready_stream(partition): after for partition, after in cursors.items()}
+    async def wait(self, partitions: Sequence[int], wallets_max: int, block_ms: int) -> list[Ready]:
         # Of each partition: as many as it may have if there are as many as last time. There may be more of them now:
         # what is read and not claimed is read again.
         count = max(1, wallets_max // self._shared_by)
-        answer = await self._nodes.read(wanted, count, block_ms)
+        answer = await self._nodes.read([keys.ready_stream(p) for p in partitions], count, block_ms)
         self._shared_by = len(answer) or 1
         return list(_ready_in(answer))
 
@@ -75,23 +74,16 @@ class ClusterReader:
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
         self._reads: dict[int, asyncio.Task[list[Ready]]] = {}
-        self._afters: dict[int, str] = {}
         self._unread: set[int] = set()  # partitions whose last read failed
 
-    async def wait(self, cursors: Mapping[int, str], wallets_max: int, block_ms: int) -> list[Ready]:
-        rewound = []
-        for partition, after in cursors.items():
+    async def wait(self, partitions: Sequence[int], wallets_max: int, block_ms: int) -> list[Ready]:
+        for partition in partitions:
             if partition not in self._reads:
-                self._reads[partition] = asyncio.create_task(self._read(partition, after, wallets_max))
-            elif after == START != self._afters[partition]:
-                rewound.append(partition)  # its read goes on beyond what may be there to be claimed again
-            self._afters[partition] = after
-        if rewound and (found := await self._look(rewound, wallets_max)):
-            return found
+                self._reads[partition] = asyncio.create_task(self._read(partition, wallets_max))
         await asyncio.wait(self._reads.values(), timeout=block_ms / 1000, return_when=asyncio.FIRST_COMPLETED)
         done = [partition for partition, read in self._reads.items() if read.done()]
         reads = {partition: self._reads.pop(partition).result() for partition in done}
-        return [wallet for partition in done if partition in cursors for wallet in reads[partition]]
+        return [wallet for partition in done if partition in partitions for wallet in reads[partition]]
 
     async def close(self) -> None:
         for read in self._reads.values():
@@ -99,16 +91,10 @@ class ClusterReader:
         await asyncio.gather(*self._reads.values(), return_exceptions=True)
         self._reads.clear()
 
-    async def _look(self, partitions: Iterable[int], wallets_max: int) -> list[Ready]:
-        streams = [keys.ready_stream(partition) for partition in partitions]
-        calls = [(stream, ("XRANGE", stream, "-", "+", "COUNT", wallets_max)) for stream in streams]
-        answers = zip(streams, await self._nodes.many(calls), strict=True)
-        return list(_ready_in((key.encode(), found) for key, found in answers if not isinstance(found, Exception)))
-
-    async def _read(self, partition: int, after: str, wallets_max: int) -> list[Ready]:
+    async def _read(self, partition: int, wallets_max: int) -> list[Ready]:
         try:
-            wanted = {keys.ready_stream(partition): after}
-            ready = list(_ready_in(await self._nodes.read(wanted, wallets_max, CLUSTER_BLOCK_MS)))
+            stream = keys.ready_stream(partition)
+            ready = list(_ready_in(await self._nodes.read([stream], wallets_max, CLUSTER_BLOCK_MS)))
         except RedisError as error:
             if not self._unread:  # one line for all that a node has
                 log.warning("cannot read partitions", first=partition, error=repr(error))

@@ -122,7 +122,7 @@ class Streams:
 
     async def read_replies(self, reply_key: str, after: str, block_ms: int) -> tuple[str, list[Reply]]:
         """Wait for replies beyond the id `after`; returns the last id read and the replies, or (`after`, [])."""
-        answer = await self._nodes.read({reply_key: after}, REPLIES_PAGE, block_ms)
+        answer = await self._nodes.read([reply_key], REPLIES_PAGE, block_ms, after)
         if not answer:
             return after, []
         entries = answer[0][1]
@@ -136,10 +136,14 @@ class Streams:
         return entries[-1][0].decode(), replies
 
     async def missing(self, messages: Sequence[tuple[Command, str]]) -> list[Command]:
-        """Return the commands whose message, by its id, is no longer in its wallet's stream."""
+        """Return the commands whose message, by its id, is no longer in its wallet's stream.
+
+        What a node that is away has is not known; raises RedisError when nothing is.
+        """
         streams = [(self._wallet_stream(command.wallet_id), message_id) for command, message_id in messages]
         found = await self._nodes.many([(stream, ("XRANGE", stream, of, of)) for stream, of in streams])
-        _raise_first(found)
+        if all(isinstance(entries, Exception) for entries in found):
+            _raise_first(found)
         return [command for (command, _), entries in zip(messages, found, strict=True) if not entries]
 
     async def find_waiting(self, wallet_id: UUID, operation_id: UUID) -> Command | None:
@@ -155,9 +159,9 @@ class Streams:
 
     # ---- the worker's side --------------------------------------------------------------------------------------
 
-    async def wait_ready(self, cursors: Mapping[int, str], wallets_max: int, block_ms: int) -> list[Ready]:
-        """Wait until ready streams have messages beyond their cursors; returns some `wallets_max` of them, or []."""
-        return await self._ready.wait(cursors, wallets_max, block_ms)
+    async def wait_ready(self, partitions: Sequence[int], wallets_max: int, block_ms: int) -> list[Ready]:
+        """Wait until some partitions have ready wallets; returns the first, some `wallets_max` of them, or []."""
+        return await self._ready.wait(partitions, wallets_max, block_ms)
 
     async def claim(self, ready: Sequence[Ready], wallets_max: int, commands_max: int) -> list[Claim]:
         """Read the head of the streams of ready wallets, as many as the limits allow; partitions share them.

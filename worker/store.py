@@ -9,7 +9,7 @@ batch is settled again under row locks, with nothing remembered.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from operator import attrgetter
@@ -41,28 +41,22 @@ class Store:
         """Remember no wallet: others may have owned some meanwhile."""
         self._known.clear()
 
-    async def settle(
-        self,
-        commands: Sequence[Command],
-        claimed_at: datetime | None = None,
-        on_writing: Callable[[], None] = lambda: None,
-    ) -> list[Reply]:
+    async def settle(self, commands: Sequence[Command], claimed_at: datetime | None = None) -> list[Reply]:
         """Apply commands in order and return each one's reply, once all are committed.
 
-        `on_writing` is called when the outcomes are known and only the write is left. Raises DatabaseError when the
-        session is lost: then nothing is known, and settling again decides.
+        Raises DatabaseError when the session is lost: then nothing is known, and settling again decides.
         """
         try:
             try:
                 async with self._session.statements() as connection:
                     # A new id is not looked up: it was recorded before only when its message is here a second time.
                     keyed = [c.id for c in commands if not is_new(c.id)]
-                    return await self._settle(connection, commands, keyed, claimed_at, on_writing)
+                    return await self._settle(connection, commands, keyed, claimed_at)
             except (AlreadyRecorded, WalletChanged):
                 self.forget()
                 async with self._session.transaction() as connection:
                     await connection.fetch(sql.query("lock_wallets"), list({c.wallet_id for c in commands}))
-                    return await self._settle(connection, commands, [c.id for c in commands], claimed_at, on_writing)
+                    return await self._settle(connection, commands, [c.id for c in commands], claimed_at)
         except DatabaseRefused as error:
             self.forget()
             if len(commands) == 1:
@@ -77,7 +71,6 @@ class Store:
         commands: Sequence[Command],
         may_be_recorded: Sequence[UUID],
         claimed_at: datetime | None,
-        on_writing: Callable[[], None],
     ) -> list[Reply]:
         began = time.perf_counter()
         wallets = await self._wallets(connection, {command.wallet_id for command in commands})
@@ -87,15 +80,14 @@ class Store:
             rows = await connection.fetch(sql.query("recorded_operations"), may_be_recorded)
             recorded = {row["id"]: operation_of(row) for row in rows}
         settlement = ledger.settle(commands, wallets, recorded, self._session.now())
-        on_writing()
-        written = time.perf_counter()
+        known = time.perf_counter()
         # killed here: nothing is written; the next owner claims the same messages.
         if settlement.operations:
             await connection.execute(sql.query("settle_batch"), *_arrays(settlement, wallets, claimed_at))
         # killed here: the next owner finds the operations and repeats the replies.
         self._remember(settlement.wallets)
-        metrics.SETTLE.observe(written - began)
-        metrics.COMMIT.observe(time.perf_counter() - written)
+        metrics.SETTLE.observe(known - began)
+        metrics.COMMIT.observe(time.perf_counter() - known)
         metrics.note_settled(settlement.operations, _repeats(settlement))
         return [
             Reply(operation, wallets[operation.wallet_id].created_at if operation.wallet_id in wallets else None)

@@ -1,8 +1,8 @@
-"""The worker: claim → settle → reply → finish, as three stages that overlap.
+"""The worker: claim → settle → reply → finish, one batch after another.
 
-While one batch commits, the next is claimed, and the replies and the finish of the last go out. Guarantees that replies
-follow the commit, that a finish follows its replies, and that whatever fails is claimed again: the books know what was
-settled. A session's end ends the shift; the next shift starts with nothing in mind.
+Guarantees that replies follow the commit, that a finish follows its replies, and that whatever fails is claimed again:
+the books know what was settled. What comes meanwhile is the next batch. A session's end ends the shift; the next shift
+starts with nothing in mind.
 """
 
 import asyncio
@@ -27,12 +27,8 @@ from worker.session import Session
 from worker.store import Store
 
 BLOCK_MS = 100  # longest wait in one read for ready wallets: new partitions and a stop are seen this soon
-UNDER_WAY_BLOCK_MS = 1  # the same while a ready wallet waits for its own finish, which takes about as long
 RETRY_SECONDS = 0.1  # pause after Redis failed
 RECONNECT_SECONDS = 0.2  # pause after the session was lost
-
-# When a batch began to be settled and when it was committed, in ns.
-Times = tuple[int, int]
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +64,7 @@ class Worker:
 
 
 class Shift:
-    """One session's work: the partitions it owns, and the batches on their way."""
+    """One session's work: the partitions it owns, and the batch under way."""
 
     def __init__(
         self,
@@ -88,72 +84,39 @@ class Shift:
         self._store = Store(session)
         self._partitions = Partitions()
         self._over = asyncio.Event()
-        # Room for the next claim: set once the batch before it only has to be written, so that it grows until then.
-        self._room = asyncio.Event()
-        self._room.set()
-        self._claimed: asyncio.Queue[Batch | None] = asyncio.Queue(maxsize=1)
-        self._settled: asyncio.Queue[tuple[Batch, list[Reply], Times] | None] = asyncio.Queue(maxsize=2)
 
     async def work(self) -> None:
         """Work until told to stop; raises DatabaseError (in a group) when the session is lost."""
-        async with asyncio.TaskGroup() as stages:
-            stages.create_task(self._keep_shares())
-            stages.create_task(self._claim())
-            stages.create_task(self._settle())
-            stages.create_task(self._finish())
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_shares())
+            tasks.create_task(self._serve())
 
-    # ---- the stages ---------------------------------------------------------------------------------------------
+    # ---- a batch ------------------------------------------------------------------------------------------------
 
-    async def _claim(self) -> None:
+    async def _serve(self) -> None:
         while not self._stop.is_set():
-            await self._room.wait()
-            batch = await self._next_batch()
-            if batch is not None:
-                self._room.clear()
-                await self._claimed.put(batch)
-        await self._claimed.put(None)
-
-    async def _settle(self) -> None:
-        while (batch := await self._claimed.get()) is not None:
+            batch = await self._claim()
+            if batch is None:
+                continue
             began_ns = time.time_ns()
-            if batch.commands:
-                replies = await self._store.settle(batch.commands, batch.claimed_at, self._room.set)
-            else:
-                replies = []
-                self._room.set()
-            await self._settled.put((batch, replies, (began_ns, time.time_ns())))
-        await self._settled.put(None)
-
-    async def _finish(self) -> None:
-        while (settled := await self._settled.get()) is not None:
-            batch, replies, times = settled
-            finished = False
-            try:
-                await self._send_and_finish(batch, replies)
-                finished = True
-                self._redis.is_over("finish")
-                _tell(batch, times)
-            except RedisError as error:
-                # The books have the outcomes: claimed again, they are found, answered again and finished.
-                metrics.FINISH_FAILURES.inc()
-                self._redis.goes_on("finish", error)
-                await asyncio.sleep(RETRY_SECONDS)
-            self._partitions.done(batch.claims, finished=finished)
+            replies = await self._store.settle(batch.commands, batch.claimed_at) if batch.commands else []
+            settled_ns = time.time_ns()
+            if await self._finish(batch, replies):
+                _tell(batch, began_ns, settled_ns)
+            self._partitions.end()
             self._wake_shares_if_retiring()
         self._over.set()
         self._session.ownership_changed.set()
 
-    # ---- their steps --------------------------------------------------------------------------------------------
-
-    async def _next_batch(self) -> Batch | None:
-        cursors = self._partitions.cursors()
-        if not cursors:
+    async def _claim(self) -> Batch | None:
+        """Wait for ready wallets, and return what waits in them."""
+        partitions = self._partitions.claimable()
+        if not partitions:
             await asyncio.sleep(BLOCK_MS / 1000)
             return None
         try:
-            block_ms = UNDER_WAY_BLOCK_MS if self._partitions.has_passed_over else BLOCK_MS
             wallets_max = self._settings.batch_wallets_max
-            ready = await self._streams.wait_ready(cursors, wallets_max, block_ms)
+            ready = await self._streams.wait_ready(partitions, wallets_max, BLOCK_MS)
             if not self._settings.redis_cluster:  # where a node that is away only leaves its partitions unready
                 self._redis.is_over("claim")
             if not ready:
@@ -165,12 +128,24 @@ class Shift:
         except RedisError as error:
             metrics.CLAIM_FAILURES.inc()
             self._redis.goes_on("claim", error)
-            self._partitions.rewind()
             await asyncio.sleep(RETRY_SECONDS)
             return None
         # killed here: nothing was removed; the next owner claims the same messages.
-        admitted = self._partitions.admit(claims)
-        return Batch.of(admitted, self._session.now()) if admitted else None
+        begun = self._partitions.begin(claims)
+        return Batch.of(begun, self._session.now()) if begun else None
+
+    async def _finish(self, batch: Batch, replies: Sequence[Reply]) -> bool:
+        """Tell the outcomes and remove what was settled; returns whether Redis took it."""
+        try:
+            await self._send_and_finish(batch, replies)
+        except RedisError as error:
+            # The books have the outcomes: claimed again, they are found, answered again and finished.
+            metrics.FINISH_FAILURES.inc()
+            self._redis.goes_on("finish", error)
+            await asyncio.sleep(RETRY_SECONDS)
+            return False
+        self._redis.is_over("finish")
+        return True
 
     async def _send_and_finish(self, batch: Batch, replies: Sequence[Reply]) -> None:
         for letter in (*batch.unreadable, *batch.refused(replies)):
@@ -231,11 +206,11 @@ class Shift:
             log.info("released partitions", partitions=len(released), owned=len(self._partitions))
 
     def _wake_shares_if_retiring(self) -> None:
-        if self._partitions.retiring:
+        if self._partitions.is_retiring:
             self._session.ownership_changed.set()
 
 
-def _tell(batch: Batch, times: Times) -> None:
+def _tell(batch: Batch, began_ns: int, settled_ns: int) -> None:
     """Write of a batch that is settled and finished into the metrics, and the log and the traces if they want it."""
     metrics.BATCH_COMMANDS.observe(len(batch.commands))
     if log.is_enabled_for(logging.DEBUG):
@@ -243,13 +218,13 @@ def _tell(batch: Batch, times: Times) -> None:
             "batch",
             commands=len(batch.commands),
             wallets=len(batch.claims),
-            milliseconds=round((time.time_ns() - times[0]) / 1e6, 3),
+            milliseconds=round((time.time_ns() - began_ns) / 1e6, 3),
             operation_ids=[str(command.id) for command in batch.commands],
             request_ids=[command.request_id for command in batch.commands],
         )
     if tracing.tracer is not None:
         for command in batch.commands:
-            tracing.tracer.settled(command, *times, len(batch.commands))
+            tracing.tracer.settled(command, began_ns, settled_ns, len(batch.commands))
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

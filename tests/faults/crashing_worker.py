@@ -8,11 +8,10 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import Any
 
 import sql
-from shared.commands import Command, Reply
+from shared.commands import Reply
 from shared.database import Connection
 from shared.messages import Claim
 from shared.streams import Streams
@@ -45,18 +44,14 @@ def after_claim() -> None:
 
 def before_write() -> None:
     """The outcomes are known, and nothing is written."""
-    settle = Store.settle
+    execute = Connection.execute
 
-    async def wrapped(
-        self: Store, commands: Sequence[Command], claimed_at: datetime, on_writing: Callable[[], None]
-    ) -> list[Reply]:
-        def crash_instead() -> None:
+    async def wrapped(self: Connection, query: str, *args: Any, **kwargs: Any) -> str:
+        if query == sql.query("settle_batch"):
             crash()
-            on_writing()
+        return await execute(self, query, *args, **kwargs)
 
-        return await settle(self, commands, claimed_at, crash_instead)
-
-    Store.settle = wrapped  # type: ignore[method-assign,assignment]
+    Connection.execute = wrapped  # type: ignore[method-assign]
 
 
 def in_the_write() -> None:

@@ -1,7 +1,7 @@
 """Streams under test beside a plain client that looks at what they left in Redis."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -10,7 +10,7 @@ from redis.asyncio import Redis as Client
 
 from shared import keys
 from shared.commands import Command
-from shared.messages import START, Claim
+from shared.messages import Claim
 from shared.settings import Settings
 from shared.streams import Streams
 
@@ -39,13 +39,8 @@ class Stage:
         assert all(isinstance(answer, str) for answer in ids), ids
         return [str(message_id) for message_id in ids]
 
-    async def claim(
-        self, partition: int = P, after: str = START, wallets_max: int = MANY, messages_max: int = MANY
-    ) -> list[Claim]:
-        return await self.claim_of({partition: after}, wallets_max, messages_max)
-
-    async def claim_of(self, cursors: Mapping[int, str], wallets_max: int, messages_max: int) -> list[Claim]:
-        return await claim_of(self.streams, cursors, wallets_max, messages_max)
+    async def claim(self, *partitions: int, wallets_max: int = MANY, messages_max: int = MANY) -> list[Claim]:
+        return await claim_of(self.streams, partitions or [P], wallets_max, messages_max)
 
     async def restore(self, wallet_id: UUID) -> int:
         """Make a wallet ready again, as the sweep does; returns whether something waits there."""
@@ -81,10 +76,10 @@ class Stage:
 
 
 async def claim_of(
-    streams: Streams, cursors: Mapping[int, str], wallets_max: int = MANY, messages_max: int = MANY
+    streams: Streams, partitions: Sequence[int], wallets_max: int = MANY, messages_max: int = MANY
 ) -> list[Claim]:
-    """Claim what is ready beyond the cursors, as a worker does."""
-    ready = await streams.wait_ready(cursors, wallets_max, BLOCK_MS)
+    """Claim what is ready, as a worker does."""
+    ready = await streams.wait_ready(partitions, wallets_max, BLOCK_MS)
     return await streams.claim(ready, wallets_max, messages_max)
 
 

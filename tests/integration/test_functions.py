@@ -203,8 +203,9 @@ async def test_ready_message_appended_by_hand__later_ids_are_above_it(stage: Sta
     wallet_id = wallet_in(P, PARTITIONS)
     await stage.submit(deposit(wallet_id))
 
-    claims = await stage.claim(after=by_hand.decode())
-    assert [claim.wallet for claim in claims] == [str(wallet_id)]
+    first, second = await stage.claim()
+    assert (first.ready_id, second.wallet) == (by_hand.decode(), str(wallet_id))
+    assert in_order([first.ready_id, second.ready_id])
 
 
 async def test_clock_that_went_back__ids_still_ascend(stage: Stage) -> None:
@@ -236,14 +237,15 @@ async def test_claim__takes_nothing_away(stage: Stage) -> None:
     assert await stage.messages(wallet_id) == ids
 
 
-async def test_claim__begins_beyond_the_cursor(stage: Stage) -> None:
+async def test_claim__brings_the_wallets_in_their_order(stage: Stage) -> None:
     wallets = [wallet_in(P, PARTITIONS) for _ in range(3)]
     await stage.submit(*map(deposit, wallets))
-    first, second, third = await stage.claim()
 
+    first, second, third = await stage.claim()
     assert [claim.wallet for claim in (first, second, third)] == [str(wallet_id) for wallet_id in wallets]
-    assert await stage.claim(after=first.ready_id) == [second, third]
-    assert await stage.claim(after=third.ready_id) == []
+
+    await stage.finish(first)
+    assert await stage.claim() == [second, third]
 
 
 async def test_claim__brings_at_most_so_many_wallets_and_messages(stage: Stage) -> None:
@@ -263,7 +265,7 @@ async def test_claim_of_a_hot_wallet__an_eighth_beside_others_and_everything_alo
 
     for beside in (other, elsewhere):
         await stage.submit(deposit(beside))
-        claims = await stage.claim_of({P: START, P + 1: START}, MANY, 80)
+        claims = await stage.claim(P, P + 1, messages_max=80)
         assert {claim.wallet: len(claim.messages) for claim in claims}[str(hot)] == 10
         await stage.finish(*(claim for claim in claims if claim.wallet != str(hot)))
 
@@ -274,12 +276,12 @@ async def test_hot_wallet_with_a_full_queue__others_are_in_the_very_next_batches
     hot = wallet_in(P, PARTITIONS)
     await stage.submit(*(deposit(hot) for _ in range(MANY)), partition_max=2 * MANY)
     for partition in (P, P + 1):
-        claims = await stage.claim_of({P: START, P + 1: START}, MANY, 100)
+        claims = await stage.claim(P, P + 1, messages_max=100)
         other = wallet_in(partition, PARTITIONS)
         await stage.submit(deposit(other), partition_max=2 * MANY)
         await stage.finish(*claims)
 
-        following = await stage.claim_of({P: START, P + 1: START}, MANY, 100)
+        following = await stage.claim(P, P + 1, messages_max=100)
 
         assert str(other) in {claim.wallet for claim in following}
         await stage.finish(*following)
@@ -288,7 +290,7 @@ async def test_hot_wallet_with_a_full_queue__others_are_in_the_very_next_batches
 async def test_claim_of_many_partitions__they_share_the_limits(stage: Stage) -> None:
     await stage.submit(*(deposit(wallet_in(p, PARTITIONS)) for p in range(PARTITIONS) for _ in range(5)))
 
-    claims = await stage.claim_of(dict.fromkeys(range(PARTITIONS), START), MANY, 8)
+    claims = await stage.claim(*range(PARTITIONS), messages_max=8)
 
     by_partition = [sum(len(c.messages) for c in claims if c.partition == p) for p in range(PARTITIONS)]
     assert by_partition == [2] * PARTITIONS
@@ -305,20 +307,20 @@ async def test_claim__messages_are_read_back_as_they_were_sent(stage: Stage) -> 
     assert claim.messages == [Message(message_id, dict(zip(names, values, strict=True)))]
 
 
-async def test_wait_ready__brings_the_wallets_beyond_the_cursors(stage: Stage) -> None:
+async def test_wait_ready__brings_the_wallets_whose_turn_is_next(stage: Stage) -> None:
     first, second, third = wallet_in(0, PARTITIONS), wallet_in(2, PARTITIONS), wallet_in(2, PARTITIONS)
     await stage.submit(*map(deposit, (first, second, third)))
-    everywhere = dict.fromkeys(range(PARTITIONS), START)
 
-    ready = await stage.streams.wait_ready(everywhere, MANY, 50)
+    ready = await stage.streams.wait_ready(range(PARTITIONS), MANY, 50)
 
     assert [(r.partition, r.wallet) for r in ready] == [(0, str(first)), (2, str(second)), (2, str(third))]
-    assert await stage.streams.wait_ready({0: START, 2: ready[1].id}, MANY, 50) == [ready[0], ready[2]]
-    assert await stage.streams.wait_ready({2: ready[2].id}, MANY, 50) == []
+    assert await stage.streams.wait_ready([2], MANY, 50) == ready[1:]
+    assert await stage.streams.wait_ready([2], 1, 50) == ready[1:2]
+    assert await stage.streams.wait_ready([1], MANY, 50) == []
 
 
 async def test_wait_ready__wakes_when_a_command_comes(stage: Stage) -> None:
-    waiting = asyncio.create_task(stage.streams.wait_ready({P: START}, MANY, 4_000))
+    waiting = asyncio.create_task(stage.streams.wait_ready([P], MANY, 4_000))
 
     async def is_blocked() -> bool:
         return int((await stage.client.info("clients"))["blocked_clients"]) > 0

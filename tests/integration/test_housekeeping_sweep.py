@@ -12,7 +12,6 @@ from redis.asyncio import Redis as Client
 
 from devstack.cluster import Cluster
 from shared import keys
-from shared.messages import START
 from shared.node import RedisError
 from shared.nodes import Nodes
 from shared.settings import MaintenanceSettings
@@ -209,7 +208,7 @@ async def test_key_that_is_no_stream_under_a_wallets_name__holds_up_nobody(stage
 async def test_claimed_and_not_finished__is_not_lost(stage: Stage, sweep: Sweep) -> None:
     wallet = wallet_in(1, PARTITIONS)
     await stage.submit(deposit(wallet))
-    await stage.claim_of({1: START}, 10, 10)
+    await stage.claim(1)
 
     assert (await sweep.run())["restored"] == 0
 

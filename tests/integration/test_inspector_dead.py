@@ -35,7 +35,7 @@ async def buried(streams: Streams, wallet_id: UUID, reason: str = "for the test"
     command = deposit(wallet_id)
     [message_id] = await streams.submit([command], 10, 10)
     await streams.bury(partition, str(wallet_id), str(message_id), reason, 10)
-    for claim in await claim_of(streams, {partition: "0-0"}, 10, 10):
+    for claim in await claim_of(streams, [partition], 10, 10):
         await streams.finish([claim], {}, 1, 1)
     return command
 

@@ -123,7 +123,7 @@ async def test_stream_without_a_ready_message__is_found_and_mended(
     assert f"would make wallet {wallet} of partition {P} ready" in would.lines
     assert f"made wallet {wallet} of partition {P} ready" in did.lines
     assert (await inspect.check("streams_without_ready_message"))["verdict"] == "ok"
-    assert sum(len(claim.messages) for claim in await claim_of(streams, {P: "0-0"}, 10, 100)) == 4
+    assert sum(len(claim.messages) for claim in await claim_of(streams, [P], 10, 100)) == 4
 
 
 async def test_repair_beside_live_traffic__restores_the_lost_wallet_alone_and_no_busy_one(

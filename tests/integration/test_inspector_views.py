@@ -91,7 +91,7 @@ async def test_partitions__tell_how_fast_commands_come_and_go(inspect: Inspector
     while not looking.done():
         await queued(streams, 3, 10)
         sent += 10
-        claims = await claim_of(streams, {3: "0-0"}, 1, 5)
+        claims = await claim_of(streams, [3], 1, 5)
         await streams.finish([replace(claims[0], messages=claims[0].messages[:5])], {}, 60, 10)
         await asyncio.sleep(0.02)
     seen = (await looking).json
@@ -279,7 +279,7 @@ async def test_oldest__are_in_order_of_age_whatever_their_place_in_line(inspect:
         wallets.append(await queued(streams, partition, 2))
         await asyncio.sleep(0.003)  # message ids count milliseconds
     # The first is claimed in part and put back at the end of its line: still the one that waits longest.
-    [claim] = await claim_of(streams, {5: "0-0"}, 1, 1)
+    [claim] = await claim_of(streams, [5], 1, 1)
     await streams.finish([claim], {}, 60, 10)
 
     seen = await inspect.read("oldest", "--limit", "3")
@@ -327,11 +327,11 @@ async def test_tail_of_all__shows_a_command_that_nobody_settles(inspect: Inspect
 async def test_look__changes_nothing(inspect: Inspector, streams: Streams, books: BooksAsTheyStand) -> None:
     await books.create_wallet()
     await queued(streams, 4, 3)
-    before = await claim_of(streams, {4: "0-0"}, 10, 10)
+    before = await claim_of(streams, [4], 10, 10)
     began = time.monotonic()
 
     for command in ("overview", "partitions", "workers", "oldest", "doctor", "repair"):
         await inspect(command)
 
-    assert await claim_of(streams, {4: "0-0"}, 10, 10) == before
+    assert await claim_of(streams, [4], 10, 10) == before
     assert time.monotonic() - began < 30

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -20,6 +21,7 @@ from tests.books import BooksAsTheyStand
 from tests.commands import deposit, withdraw
 from tests.integration.conftest import OpenSession
 from tests.waiting import until
+from worker import ledger
 from worker.session import Session
 from worker.store import Store
 
@@ -327,15 +329,22 @@ async def waits_for_a_lock(books: BooksAsTheyStand, pid: int) -> bool:
 
 
 async def test_worker_frozen_in_the_middle_of_a_batch__its_session_ends_and_it_commits_nothing(
-    open_session: OpenSession, books: BooksAsTheyStand
+    open_session: OpenSession, books: BooksAsTheyStand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frozen = await open_session(session_timeout_seconds=0.2)
     assert await frozen.take([5]) == [5]
     wallet_id = await books.create_wallet()
+    settle = ledger.settle
 
-    with pytest.raises(DatabaseError):
+    def settle_and_freeze(*asked: Any) -> ledger.Settlement:
         # The whole process stands still, at the worst of moments: outcomes known, nothing written.
-        await Store(frozen).settle([deposit(wallet_id)], on_writing=lambda: time.sleep(1))
+        settlement = settle(*asked)
+        time.sleep(1)
+        return settlement
+
+    monkeypatch.setattr(ledger, "settle", settle_and_freeze)
+    with pytest.raises(DatabaseError):
+        await Store(frozen).settle([deposit(wallet_id)])
 
     assert await books.operations(wallet_id) == []
     assert await books.balance(wallet_id) == 0

@@ -1,10 +1,10 @@
-"""What a worker keeps in mind of its partitions: fair shares, how far each is claimed, what is under way."""
+"""What a worker keeps in mind of its partitions: fair shares, what is to be given back, what is under way."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.messages import START, Claim
+from shared.messages import Claim
 from worker.partitions import Partitions, fair_share
 
 P, Q = 3, 4
@@ -69,162 +69,58 @@ def test_fair_share_of_more_workers_than_partitions__is_one_or_none() -> None:
     assert fair_share(2, 5, [], [0, 1]) == ([], [])
 
 
-def test_new_partition__is_claimed_from_the_start(partitions: Partitions) -> None:
-    assert partitions.cursors() == {P: START, Q: START}
+def test_new_partition__is_owned_and_claimed_from(partitions: Partitions) -> None:
+    assert sorted(partitions) == sorted(partitions.claimable()) == [P, Q]
     assert len(partitions) == 2
     assert P in partitions
     assert 5 not in partitions
 
 
-def test_claimed_wallets__are_claimed_no_further_and_the_cursor_is_behind_them(partitions: Partitions) -> None:
-    claims = [claim("a", "5-0"), claim("b", "5-1")]
-
-    assert partitions.admit(claims) == claims
-
-    assert partitions.cursors() == {P: "5-1", Q: START}
-
-
-def test_wallet_under_way__is_in_no_second_batch(partitions: Partitions) -> None:
-    partitions.admit([claim("a", "5-0")])
-
-    assert partitions.admit([claim("a", "6-0"), claim("b", "6-1")]) == [claim("b", "6-1")]
-
-
 def test_wallet_that_stands_twice_in_one_claim__is_taken_once(partitions: Partitions) -> None:
-    assert partitions.admit([claim("a", "5-0"), claim("a", "5-1")]) == [claim("a", "5-0")]
+    assert partitions.begin([claim("a", "5-0"), claim("a", "5-1")]) == [claim("a", "5-0")]
 
 
 def test_same_wallet_name_in_two_partitions__is_two_wallets(partitions: Partitions) -> None:
-    assert len(partitions.admit([claim("a", "5-0"), claim("a", "5-0", Q)])) == 2
+    assert len(partitions.begin([claim("a", "5-0"), claim("a", "5-0", Q)])) == 2
 
 
-def test_wallet_that_is_done__may_be_claimed_again(partitions: Partitions) -> None:
-    first = claim("a", "5-0")
-    partitions.admit([first, claim("b", "5-1")])
-    partitions.done([first], finished=True)
-
-    assert partitions.admit([claim("a", "6-0")]) == [claim("a", "6-0")]
-
-
-def test_partition_with_something_under_way__goes_on_from_its_cursor(partitions: Partitions) -> None:
-    first = claim("a", "5-0")
-    partitions.admit([first, claim("b", "5-1")])
-
-    partitions.done([first], finished=True)
-
-    assert partitions.cursors()[P] == "5-1"
-
-
-def test_idle_partition__is_claimed_from_the_start(partitions: Partitions) -> None:
-    # A Redis that came back empty, with a clock that is behind, gives out ids below the old cursor.
-    claims = partitions.admit([claim("a", "5-0"), claim("b", "5-1")])
-
-    partitions.done(claims, finished=True)
-
-    assert partitions.cursors()[P] == START
-
-
-def test_claims_that_could_not_be_finished__are_claimed_again(partitions: Partitions) -> None:
-    first = claim("a", "5-0")
-    partitions.admit([first, claim("b", "5-1")])
-
-    partitions.done([first], finished=False)
-
-    assert partitions.cursors()[P] == START
-
-
-def test_wallet_passed_over_while_it_was_under_way__is_claimed_again_once_it_is_done(partitions: Partitions) -> None:
-    # finish() has put it at the end of the line already, and the next claim has read that before done() was called.
-    first = claim("a", "5-0")
-    partitions.admit([first, claim("b", "5-1")])
-    assert partitions.admit([claim("a", "6-0"), claim("c", "6-1")]) == [claim("c", "6-1")]
-
-    partitions.done([first], finished=True)
-
-    # b and c are still under way: the partition may never be idle, and nobody else would ever look at 6-0.
-    assert tuple(map(int, partitions.cursors()[P].split("-"))) < (6, 0)
-
-
-def test_claim_read_before_a_failed_finish__does_not_hide_what_must_be_claimed_again(partitions: Partitions) -> None:
-    first = claim("a", "5-0")
-    partitions.admit([first, claim("b", "5-1")])
-    assert partitions.cursors()[P] == "5-1"  # a claim beyond this is read in Redis …
-    partitions.done([first], finished=False)  # … while a's finish fails
-
-    partitions.admit([claim("c", "6-0")])
-
-    assert tuple(map(int, partitions.cursors()[P].split("-"))) < (5, 0)
-
-
-def test_claim_read_before_its_partition_went_idle__is_not_read_again_at_once(partitions: Partitions) -> None:
-    first = claim("a", "5-0")
-    partitions.admit([first])
-    assert partitions.cursors()[P] == "5-0"  # a claim beyond this is read in Redis …
-    partitions.done([first], finished=True)  # … while the last of what was under way is done
-
-    second = claim("a", "6-0")
-    assert partitions.admit([second]) == [second]
-
-    assert partitions.cursors()[P] == "6-0"
-
-
-def test_rewind__claims_everything_from_the_start(partitions: Partitions) -> None:
-    partitions.admit([claim("a", "5-0"), claim("a", "5-0", Q)])
-
-    partitions.rewind()
-
-    assert partitions.cursors() == {P: START, Q: START}
-    assert partitions.admit([claim("a", "5-0")]) == []  # still under way
-
-
-def test_retiring_partition__is_claimed_no_more(partitions: Partitions) -> None:
+def test_retiring_partition__is_claimed_no_further_and_given_back_at_once_where_nothing_is_under_way(
+    partitions: Partitions,
+) -> None:
     partitions.retire([P])
 
-    assert partitions.cursors() == {Q: START}
-    assert partitions.admit([claim("a", "5-0"), claim("b", "5-0", Q)]) == [claim("b", "5-0", Q)]
-    assert partitions.retiring
+    assert partitions.is_retiring
+    assert partitions.claimable() == [Q]
+    assert partitions.pop_retired() == [P]
+    assert not partitions.is_retiring
+    assert list(partitions) == [Q]
 
 
-def test_retiring_partition__is_given_back_only_when_nothing_of_it_is_under_way(partitions: Partitions) -> None:
-    claims = partitions.admit([claim("a", "5-0"), claim("b", "5-1")])
-    partitions.retire([P])
+def test_retiring_partition_with_a_batch_under_way__is_given_back_when_that_has_ended(partitions: Partitions) -> None:
+    partitions.begin([claim("a", "5-0")])
+    partitions.retire([P, Q])
 
-    assert partitions.pop_retired() == []
-    partitions.done(claims[:1], finished=True)
-    assert partitions.pop_retired() == []
-    partitions.done(claims[1:], finished=False)
+    assert partitions.pop_retired() == [Q]
+    assert P in partitions
+    partitions.end()
     assert partitions.pop_retired() == [P]
 
-    assert P not in partitions
-    assert not partitions.retiring
-    assert partitions.pop_retired() == []
 
-
-def test_claim_of_a_partition_that_was_let_go__is_not_admitted(partitions: Partitions) -> None:
+@pytest.mark.parametrize("is_given_back", [False, True])
+def test_partition_let_go_while_it_was_claimed__is_in_no_batch(partitions: Partitions, *, is_given_back: bool) -> None:
     partitions.retire([P])
-    partitions.pop_retired()
+    if is_given_back:
+        partitions.pop_retired()
 
-    assert partitions.admit([claim("a", "5-0")]) == []
+    assert partitions.begin([claim("a", "5-0"), claim("b", "5-0", Q)]) == [claim("b", "5-0", Q)]
+    partitions.retire([Q])
+    assert Q not in partitions.pop_retired()
 
 
-def test_partition_that_comes_back__is_claimed_from_the_start(partitions: Partitions) -> None:
-    partitions.done(partitions.admit([claim("a", "5-0")]), finished=True)
+def test_partition_that_comes_back__is_claimed_from_again(partitions: Partitions) -> None:
     partitions.retire([P])
     partitions.pop_retired()
 
     partitions.add([P])
 
-    assert partitions.cursors()[P] == START
-
-
-def test_wallet_passed_over__is_known_until_it_is_done(partitions: Partitions) -> None:
-    # Its ready message is read and will not come again: a long wait for a new one would hold the wallet up.
-    first = claim("a", "5-0")
-    partitions.admit([first, claim("b", "5-1")])
-    assert not partitions.has_passed_over
-
-    partitions.admit([claim("a", "6-0")])
-    assert partitions.has_passed_over
-
-    partitions.done([first], finished=True)
-    assert not partitions.has_passed_over
+    assert sorted(partitions.claimable()) == [P, Q]
