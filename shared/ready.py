@@ -18,20 +18,35 @@ from shared.nodes import Nodes
 
 CLUSTER_BLOCK_MS = 500  # each partition costs two reads a second
 SHARING_WALLETS = 8  # a wallet that is not alone in a claim has at most this part of its commands
+ALONE_CLAIMS = 8  # so many after the last one with others: those are about to come back with their next command
 
 log = structlog.get_logger(__name__)
 
 
-def share_out(ready: Sequence[Ready], wallets_max: int, commands_max: int) -> Iterator[tuple[Ready, int]]:
-    """Yield the wallets to claim now, and how many commands of each.
+class Shares:
+    """What a claim takes of whom, in the light of the claims before it."""
 
-    Partitions with ready wallets share the limits equally, and have one each at least. What one wallet gets beside
-    others is small: they do not wait for it.
-    """
+    def __init__(self) -> None:
+        self._claims_alone = ALONE_CLAIMS
+
+    def of(self, ready: Sequence[Ready], wallets_max: int, commands_max: int) -> list[tuple[Ready, int]]:
+        """Return the wallets to claim now, and how many commands of each.
+
+        Partitions with ready wallets share the limits equally, and have one each at least. What one wallet gets beside
+        others, or soon after, is small: they do not wait for it.
+        """
+        is_alone = len(ready) == 1 and self._claims_alone >= ALONE_CLAIMS
+        self._claims_alone = self._claims_alone + 1 if len(ready) == 1 else 0
+        wallet_max = commands_max if is_alone else max(1, commands_max // SHARING_WALLETS)
+        return list(_share_out(ready, wallets_max, commands_max, wallet_max))
+
+
+def _share_out(
+    ready: Sequence[Ready], wallets_max: int, commands_max: int, wallet_max: int
+) -> Iterator[tuple[Ready, int]]:
     by_partition: dict[int, list[Ready]] = defaultdict(list)
     for wallet in ready:
         by_partition[wallet.partition].append(wallet)
-    wallet_max = commands_max if len(ready) == 1 else max(1, commands_max // SHARING_WALLETS)
     for wallets in by_partition.values():
         commands_share = max(1, commands_max // len(by_partition))
         chosen = wallets[: min(max(1, wallets_max // len(by_partition)), commands_share)]

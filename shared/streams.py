@@ -21,7 +21,7 @@ from shared.commands import Command, Reply
 from shared.messages import Claim, Message, Ready
 from shared.node import RedisError, is_unknown_function, is_wrong_type, was_not_run
 from shared.nodes import Nodes
-from shared.ready import ClusterReader, ReadyReader, SingleReader, share_out
+from shared.ready import ClusterReader, ReadyReader, Shares, SingleReader
 from shared.settings import Settings
 
 LIBRARY = (Path(__file__).parent / "wallet_streams.lua").read_text(encoding="utf-8")
@@ -59,6 +59,7 @@ class Streams:
         self._partition_count = settings.partition_count
         self._nodes = Nodes(settings)
         self._ready: ReadyReader = ClusterReader(self._nodes) if settings.redis_cluster else SingleReader(self._nodes)
+        self._shares = Shares()
 
     async def close(self) -> None:
         """Close all connections."""
@@ -169,7 +170,7 @@ class Streams:
         Removes nothing: claiming is repeatable. A stream that is gone has no messages.
         """
         chosen, calls = [], []
-        for wallet, count in share_out(ready, wallets_max, commands_max):
+        for wallet, count in self._shares.of(ready, wallets_max, commands_max):
             stream = keys.wallet_stream(wallet.partition, wallet.wallet)
             chosen.append(wallet)
             calls.append((stream, ("XRANGE", stream, "-", "+", "COUNT", count)))

@@ -13,6 +13,7 @@ from shared import keys
 from shared.codec import encode_command
 from shared.commands import Operation, OperationType, Reply, Status
 from shared.messages import START, Message
+from shared.ready import ALONE_CLAIMS
 from shared.streams import LIBRARY, LIBRARY_VERSION, Full, Submission
 from tests.commands import EPOCH, deposit, wallet_in
 from tests.integration.stage import MANY, PARTITIONS, P, Stage, in_order, streams_over
@@ -268,6 +269,19 @@ async def test_claim_of_a_hot_wallet__an_eighth_beside_others_and_everything_alo
         claims = await stage.claim(P, P + 1, messages_max=80)
         assert {claim.wallet: len(claim.messages) for claim in claims}[str(hot)] == 10
         await stage.finish(*(claim for claim in claims if claim.wallet != str(hot)))
+
+
+async def test_hot_wallet_that_others_have_just_left__has_an_eighth_until_they_had_time_to_come_back(
+    stage: Stage,
+) -> None:
+    # Who waits for an answer before the next command is not ready at this moment, and would then wait for a full batch.
+    hot, other = wallet_in(P, PARTITIONS), wallet_in(P, PARTITIONS)
+    await stage.submit(*(deposit(hot) for _ in range(100)), deposit(other))
+    await stage.finish(*(claim for claim in await stage.claim(messages_max=80) if claim.wallet != str(hot)))
+
+    sizes = [len(claim.messages) for _ in range(ALONE_CLAIMS + 2) for claim in await stage.claim(messages_max=80)]
+
+    assert sizes == [10] * ALONE_CLAIMS + [80, 80]
 
 
 async def test_hot_wallet_with_a_full_queue__others_are_in_the_very_next_batches(stage: Stage) -> None:
