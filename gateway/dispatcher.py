@@ -23,7 +23,7 @@ from shared.commands import Command, Reply
 from shared.database import DatabaseError
 from shared.errors import Pending, Refused, ServiceError, Unavailable, WalletQueueFull
 from shared.messages import START
-from shared.process import end_process_when_broken, seconds_since_stop
+from shared.process import end_process_when_broken, end_tasks, seconds_since_stop
 from shared.settings import GatewaySettings
 from shared.streams import Full, RedisError, Streams, Submission
 
@@ -33,6 +33,7 @@ ANSWER_AT_ONCE = 256  # requests, before others are read: some ms
 LOOK_EVERY_SECONDS = 1.0  # one look per second for all old waiters together
 LOOK_AFTER_SECONDS = 1.0  # a reply that takes longer may have been lost
 LOOK_MAX = 5_000  # commands in one look, oldest first
+LOSS_TOLD_SECONDS = 10.0  # a node of a Cluster that is away is lost again and again: the others answer in between
 LOST_IN_A_LINE = 100  # ids in one line of the log: what collects logs cuts longer ones
 
 Find = Callable[[Sequence[UUID]], Awaitable[Sequence[Reply]]]
@@ -55,6 +56,7 @@ class Dispatcher:
         self._parked: dict[UUID, set[UUID]] = {}
         self._look_now = asyncio.Event()
         self._redis_away = False
+        self._is_loss_told, self._loss_told_at = False, float("-inf")
         self._waiting: dict[UUID, int] = {}  # requests, by wallet
         self._deadlines = Deadlines(self._stop_waiting)
 
@@ -69,7 +71,7 @@ class Dispatcher:
             yield
             await self._make_safe()
         finally:
-            await _end(tasks)
+            await end_tasks(tasks)
 
     async def submit(self, command: Command, wait_seconds: float) -> Reply:
         """Return the reply to a command, whose id may be that of an earlier one: then the earlier outcome is the reply.
@@ -197,12 +199,17 @@ class Dispatcher:
             else:
                 self._redis_away = False
                 self._submit_again(held for held in self._held.values() if held.is_parked)
-                log.info("redis answers again", held=len(self._held))
+                if self._is_loss_told:
+                    log.info("redis answers again", held=len(self._held))
 
     def _lost_redis(self, doing: str) -> None:
         if not self._redis_away:
             metrics.REDIS_LOSSES.inc()
-            log.warning("redis is away", doing=doing, held=len(self._held))
+            now = asyncio.get_running_loop().time()
+            self._is_loss_told = now - self._loss_told_at >= LOSS_TOLD_SECONDS
+            if self._is_loss_told:
+                self._loss_told_at = now
+                log.warning("redis is away", doing=doing, held=len(self._held))
         self._redis_away = True
 
     def _enqueue(self, *commands: Held) -> None:
@@ -335,11 +342,3 @@ class Dispatcher:
 
 def _new_reply_key() -> str:
     return keys.reply_stream(secrets.token_hex(6))
-
-
-async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Cancel tasks until they have ended: a client library may take one cancellation for a time-out of its own."""
-    while pending := [task for task in tasks if not task.done()]:
-        for task in pending:
-            task.cancel()
-        await asyncio.wait(pending, timeout=RETRY_SECONDS)

@@ -10,7 +10,7 @@ import gc
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import structlog
@@ -131,3 +131,11 @@ def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     except OperatorError as error:
         sys.stderr.write(f"{error.detail}\n")
         sys.exit(1)
+
+
+async def end_tasks(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they have ended: a client library may take one cancellation for a time-out of its own."""
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=CANCEL_SECONDS)
