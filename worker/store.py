@@ -52,7 +52,7 @@ class Store:
                     # A new id is not looked up: it was recorded before only when its message is here a second time.
                     keyed = [c.id for c in commands if not is_new(c.id)]
                     return await self._settle(connection, commands, keyed, claimed_at)
-            except (AlreadyRecorded, WalletChanged):
+            except (AlreadyRecorded, *WalletChanged):
                 self.forget()
                 async with self._session.transaction() as connection:
                     await connection.fetch(sql.query("lock_wallets"), list({c.wallet_id for c in commands}))

@@ -406,6 +406,21 @@ async def test_wallet_filled_by_hand__a_withdrawal_is_not_refused_for_what_is_re
     assert outcomes(await store.settle([withdraw(wallet_id, 101)])) == [(Status.APPLIED, 2, 899)]
 
 
+@pytest.mark.parametrize("others", [0, 3], ids=["alone in its batch", "among others"])
+async def test_wallet_removed_by_hand__is_missing_and_not_as_remembered(
+    store: Store, books: BooksAsTheyStand, others: int
+) -> None:
+    wallet_id, *present = [await books.create_wallet() for _ in range(1 + others)]
+    await store.settle([deposit(each, 100) for each in (wallet_id, *present)])
+    await books.connection.execute("DELETE FROM operations WHERE wallet_id = $1", wallet_id)
+    await books.connection.execute("DELETE FROM wallets WHERE id = $1", wallet_id)
+
+    missing, *applied = await store.settle([deposit(each, 5) for each in (wallet_id, *present)])
+
+    assert (missing.operation.reason, missing.wallet_created_at) == (Reason.WALLET_NOT_FOUND, None)
+    assert outcomes(applied) == [(Status.APPLIED, 2, 105)] * others
+
+
 async def test_wallet_changed_while_the_write_waits_for_it__is_settled_as_it_stands(
     session: Session, books: BooksAsTheyStand, open_session: OpenSession
 ) -> None:
