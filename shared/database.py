@@ -43,9 +43,6 @@ DatabaseLost = (
 )
 # Postgres refuses this very data: constraint, range, or a trigger's own word. Any other error is worth another try.
 DatabaseRefused = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.PLPGSQLError)
-# Of those: the row is there already; a wallet does not stand as it was known (`settle_batch.sql`), or is there no more.
-AlreadyRecorded = asyncpg.UniqueViolationError
-WalletChanged = (asyncpg.NotNullViolationError, asyncpg.ForeignKeyViolationError)
 DatabaseError = (*DatabaseLost, asyncpg.PostgresError)
 
 # The classes of the advisory locks that say who owns what: pg_locks.classid, with the objid beside it.

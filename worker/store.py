@@ -5,7 +5,7 @@ taken to be, and that one command the database refuses does not hold up the othe
 
 Nobody but the owner of its partition applies to a wallet, so what the owner wrote last is what stands: wallets are
 remembered, and not read again. The statement that writes compares; where it finds otherwise nothing is written, and the
-batch is settled again under row locks, with nothing remembered.
+batch is settled again under row locks, with nothing remembered and every id looked up. So it is whatever the refusal.
 """
 
 import time
@@ -19,7 +19,7 @@ import structlog
 
 import sql
 from shared.commands import Command, Operation, Reason, Reply, Wallet
-from shared.database import AlreadyRecorded, Connection, DatabaseRefused, WalletChanged
+from shared.database import Connection, DatabaseRefused
 from shared.ids import is_new
 from shared.records import operation_of, wallet_of
 from worker import ledger, metrics
@@ -52,7 +52,9 @@ class Store:
                     # A new id is not looked up: it was recorded before only when its message is here a second time.
                     keyed = [c.id for c in commands if not is_new(c.id)]
                     return await self._settle(connection, commands, keyed, claimed_at)
-            except (AlreadyRecorded, *WalletChanged):
+            except DatabaseRefused:
+                # Perhaps for what was taken to be so: an id is recorded, a wallet stands otherwise or is gone.
+                # Or for a rule of its own, which may come before that: what is recorded must not be refused now.
                 self.forget()
                 async with self._session.transaction() as connection:
                     await connection.fetch(sql.query("lock_wallets"), list({c.wallet_id for c in commands}))

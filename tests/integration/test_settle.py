@@ -231,6 +231,23 @@ async def test_command_that_was_refused_once__stays_refused(store: Store, books:
     assert await books.balance(wallet_id) == 0
 
 
+async def test_command_that_was_applied_and_would_be_refused_now__stays_applied(
+    store: Store, books: BooksAsTheyStand
+) -> None:
+    # A rule that came meanwhile, or one that counts (so much a day): it is asked before the id is found to be there.
+    wallet_id = await books.create_wallet()
+    command = deposit(wallet_id, CURSED)
+    applied = await store.settle([command])
+
+    async with refusing(books, f"NEW.amount = {CURSED} AND NEW.status = 'APPLIED'"):
+        assert await store.settle([command]) == applied
+        _, again, refused = await store.settle([deposit(wallet_id, 1), command, deposit(wallet_id, CURSED)])
+
+    assert [again] == applied
+    assert refused.operation.reason is Reason.REFUSED_BY_DATABASE
+    assert await books.balance(wallet_id) == CURSED + 1
+
+
 async def test_command_whose_refusal_cannot_be_recorded_either__does_not_hold_up_the_others(
     store: Store, books: BooksAsTheyStand
 ) -> None:
