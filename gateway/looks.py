@@ -13,6 +13,7 @@ import sql
 from shared.commands import Wallet
 from shared.database import DatabaseLost, Pool
 from shared.errors import Unavailable
+from shared.process import end_process_when_broken
 from shared.records import wallet_of
 
 LOOKS_MAX = 500  # wallets in one query: some milliseconds
@@ -34,7 +35,8 @@ class Looks:
         """Look at a wallet; `tell` hears what is there."""
         self._asked.setdefault(wallet_id, []).append(tell)
         if self._reading is None:
-            self._reading = asyncio.create_task(self._read())
+            self._reading = asyncio.create_task(self._read(), name="looks")
+            self._reading.add_done_callback(end_process_when_broken)
 
     async def wallet(self, wallet_id: UUID) -> Wallet | None:
         """Return a wallet, or None when there is none; raises Unavailable."""

@@ -1,6 +1,7 @@
 """Looks at wallets through a real pool: few queries for many, and none of them sees what was before it was asked."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -138,3 +139,18 @@ async def test_session_ended_under_a_look__all_who_wait_are_told_and_the_next_lo
                 await asked
 
     assert await reading.balances([wallet_id]) == [7]
+
+
+async def test_defect_of_one_who_is_told__ends_the_process_and_is_not_silence_for_ever(
+    reading: Reading, books: BooksAsTheyStand
+) -> None:
+    wallet_id = await books.create_wallet()
+    told_to_end = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, told_to_end.set)  # here, the process is the test run
+
+    reading.looks.begin(wallet_id, lambda _: 1 / 0)  # type: ignore[arg-type]
+
+    async with asyncio.timeout(5):
+        await told_to_end.wait()
+    loop.remove_signal_handler(signal.SIGTERM)
