@@ -43,6 +43,8 @@ DatabaseLost = (
 )
 # Postgres refuses this very data: constraint, range, or a trigger's own word. Any other error is worth another try.
 DatabaseRefused = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.PLPGSQLError)
+# Somebody else holds the lock on a row for longer than `lock_timeout`.
+RowLocked = asyncpg.LockNotAvailableError
 DatabaseError = (*DatabaseLost, asyncpg.PostgresError)
 
 # The classes of the advisory locks that say who owns what: pg_locks.classid, with the objid beside it.

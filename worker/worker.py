@@ -22,12 +22,13 @@ from shared.node import is_refused
 from shared.settings import WorkerSettings
 from shared.streams import RedisError, Streams
 from worker import metrics
+from worker.aside import Aside
 from worker.batch import Batch, DeadLetter
 from worker.health import Health
 from worker.outage import Outage
 from worker.partitions import Partitions, fair_share
 from worker.session import Session
-from worker.store import Store
+from worker.store import Store, WalletsLocked
 
 BLOCK_MS = 100  # longest wait in one read for ready wallets: new partitions and a stop are seen this soon
 RETRY_SECONDS = 0.1  # pause after Redis failed
@@ -86,6 +87,7 @@ class Shift:
         self._redis = redis
         self._store = Store(session)
         self._partitions = Partitions()
+        self._aside = Aside()
         self._over = asyncio.Event()
 
     async def work(self) -> None:
@@ -102,12 +104,20 @@ class Shift:
             if batch is None:
                 continue
             began_ns = time.time_ns()
-            replies = await self._store.settle(batch.commands, batch.claimed_at) if batch.commands else []
+            try:
+                replies = await self._store.settle(batch.commands, batch.claimed_at) if batch.commands else []
+            except WalletsLocked as locked:
+                log.warning("wallets are locked by somebody else", wallets=[str(each) for each in locked.wallet_ids])
+                self._aside.put(locked.wallet_ids)
+                self._partitions.end()
+                continue
             settled_ns = time.time_ns()
             if await self._finish(batch, replies):
                 _tell(batch, began_ns, settled_ns)
             self._partitions.end()
             self._wake_shares_if_retiring()
+            if self._aside and not batch.commands:
+                await asyncio.sleep(RETRY_SECONDS)  # they come to the head of the line again at once
         self._over.set()
         self._session.ownership_changed.set()
 
@@ -134,7 +144,7 @@ class Shift:
             await asyncio.sleep(RETRY_SECONDS)
             return None
         # killed here: nothing was removed; the next owner claims the same messages.
-        begun = self._partitions.begin(claims)
+        begun = self._partitions.begin(self._aside.pass_by(claims))
         return Batch.of(begun, self._session.now()) if begun else None
 
     async def _finish(self, batch: Batch, replies: Sequence[Reply]) -> bool:
