@@ -11,7 +11,7 @@ from uuid import UUID
 
 import sql
 from shared.commands import Wallet
-from shared.database import DatabaseLost, Pool
+from shared.database import DatabaseLost, Pool, Record
 from shared.errors import Unavailable
 from shared.process import end_process_when_broken
 from shared.records import wallet_of
@@ -57,7 +57,7 @@ class Looks:
         while self._asked:
             asked = {wallet_id: self._asked.pop(wallet_id) for wallet_id in list(islice(self._asked, LOOKS_MAX))}
             try:
-                rows = await self._pool.fetch(sql.query("read_wallets"), list(asked), timeout=LOOK_SECONDS_MAX)
+                rows = await self._rows(list(asked))
             except Exception as error:  # noqa: BLE001 each who asked hears of it
                 # So does who asked meanwhile: they would wait as long for the same.
                 asked |= {wallet_id: asked.get(wallet_id, []) + tells for wallet_id, tells in self._asked.items()}
@@ -71,6 +71,15 @@ class Looks:
                     for tell in tells:
                         tell(seen.get(wallet_id))
         self._reading = None
+
+    async def _rows(self, wallet_ids: list[UUID]) -> list[Record]:
+        try:
+            return await self._pool.fetch(sql.query("read_wallets"), wallet_ids, timeout=LOOK_SECONDS_MAX)
+        except TimeoutError:
+            raise
+        except DatabaseLost:
+            # Most likely this one session alone, which many share here: once more, on another.
+            return await self._pool.fetch(sql.query("read_wallets"), wallet_ids, timeout=LOOK_SECONDS_MAX)
 
 
 def _told(error: Exception) -> Exception:

@@ -185,12 +185,12 @@ async def test_time_of_a_wallet__never_goes_back(store: Store, books: BooksAsThe
 
 
 @asynccontextmanager
-async def refusing(books: BooksAsTheyStand, condition: str) -> AsyncIterator[None]:
+async def refusing(books: BooksAsTheyStand, condition: str, code: str = "P0001") -> AsyncIterator[None]:
     """Make the database refuse operations that meet a condition, as a rule of its owner might."""
     await books.connection.execute(
         f"""
         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
-            $$ BEGIN RAISE EXCEPTION 'not this one'; END $$;
+            $$ BEGIN RAISE EXCEPTION 'not this one' USING ERRCODE = '{code}'; END $$;
         CREATE TRIGGER refuse BEFORE INSERT ON operations FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION refuse();
         """
     )
@@ -217,6 +217,17 @@ async def test_command_that_the_database_refuses__is_recorded_as_refused_and_the
         applied = [o for o in await books.operations(each) if o.status is Status.APPLIED]
         assert [(o.id, o.seq) for o in applied] == [(command.id, n) for n, command in enumerate(mine, 1)]
         assert await books.balance(each) == sum(command.amount for command in mine)
+
+
+async def test_command_refused_under_a_code_of_the_owners_own__does_not_hold_up_the_others(
+    store: Store, books: BooksAsTheyStand
+) -> None:
+    wallet_id = await books.create_wallet()
+
+    async with refusing(books, f"NEW.amount = {CURSED} AND NEW.status = 'APPLIED'", code="MY001"):
+        replies = await store.settle([deposit(wallet_id, CURSED), deposit(wallet_id, 1)])
+
+    assert outcomes(replies) == [(Reason.REFUSED_BY_DATABASE, None, 0), (Status.APPLIED, 1, 1)]
 
 
 async def test_command_that_was_refused_once__stays_refused(store: Store, books: BooksAsTheyStand) -> None:
