@@ -195,8 +195,11 @@ class _Passage:
 def _body_of(payload: StreamReader) -> bytes:
     """Return a body that is there whole.
 
-    To read it, as aiohttp does, also lets the connection go on: a small body has not stopped it.
+    To read it, as aiohttp does, also lets the connection go on: a small body has not stopped it. One that is empty
+    stands for none at all, which has no buffer.
     """
+    if not payload.total_bytes:
+        return b""
     is_small = payload.total_bytes <= SMALL_BODY_BYTES
     return b"".join(payload._buffer) if is_small else payload.read_nowait()  # noqa: SLF001
 

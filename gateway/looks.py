@@ -11,8 +11,9 @@ from uuid import UUID
 
 import sql
 from shared.commands import Wallet
-from shared.database import DatabaseLost, Pool
+from shared.database import DatabaseLost, Pool, Record
 from shared.errors import Unavailable
+from shared.process import end_process_when_broken
 from shared.records import wallet_of
 
 LOOKS_MAX = 500  # wallets in one query: some milliseconds
@@ -34,7 +35,8 @@ class Looks:
         """Look at a wallet; `tell` hears what is there."""
         self._asked.setdefault(wallet_id, []).append(tell)
         if self._reading is None:
-            self._reading = asyncio.create_task(self._read())
+            self._reading = asyncio.create_task(self._read(), name="looks")
+            self._reading.add_done_callback(end_process_when_broken)
 
     async def wallet(self, wallet_id: UUID) -> Wallet | None:
         """Return a wallet, or None when there is none; raises Unavailable."""
@@ -55,7 +57,7 @@ class Looks:
         while self._asked:
             asked = {wallet_id: self._asked.pop(wallet_id) for wallet_id in list(islice(self._asked, LOOKS_MAX))}
             try:
-                rows = await self._pool.fetch(sql.query("read_wallets"), list(asked), timeout=LOOK_SECONDS_MAX)
+                rows = await self._rows(list(asked))
             except Exception as error:  # noqa: BLE001 each who asked hears of it
                 # So does who asked meanwhile: they would wait as long for the same.
                 asked |= {wallet_id: asked.get(wallet_id, []) + tells for wallet_id, tells in self._asked.items()}
@@ -69,6 +71,15 @@ class Looks:
                     for tell in tells:
                         tell(seen.get(wallet_id))
         self._reading = None
+
+    async def _rows(self, wallet_ids: list[UUID]) -> list[Record]:
+        try:
+            return await self._pool.fetch(sql.query("read_wallets"), wallet_ids, timeout=LOOK_SECONDS_MAX)
+        except TimeoutError:
+            raise
+        except DatabaseLost:
+            # Most likely this one session alone, which many share here: once more, on another.
+            return await self._pool.fetch(sql.query("read_wallets"), wallet_ids, timeout=LOOK_SECONDS_MAX)
 
 
 def _told(error: Exception) -> Exception:

@@ -41,11 +41,16 @@ DatabaseLost = (
     asyncpg.IdleSessionTimeoutError,
     asyncpg.ReadOnlySQLTransactionError,  # a standby, in the middle of a failover
 )
-# Postgres refuses this very data: constraint, range, or a trigger's own word. Any other error is worth another try.
-DatabaseRefused = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.PLPGSQLError)
-# Of those: the row is there already; a wallet does not stand as it was known (`settle_batch.sql`).
-AlreadyRecorded = asyncpg.UniqueViolationError
-WalletChanged = asyncpg.NotNullViolationError
+# Postgres refuses this very data: constraint, range, or a trigger's own word, under a code of its own or not. Any other
+# error is worth another try.
+DatabaseRefused = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.PLPGSQLError,
+    asyncpg.UnknownPostgresError,
+)
+# Somebody else holds the lock on a row for longer than `lock_timeout`.
+RowLocked = asyncpg.LockNotAvailableError
 DatabaseError = (*DatabaseLost, asyncpg.PostgresError)
 
 # The classes of the advisory locks that say who owns what: pg_locks.classid, with the objid beside it.

@@ -11,7 +11,7 @@
 --
 -- Invariant: a wallet stream that is not empty has a ready message.
 
-local VERSION = 5
+local VERSION = 6
 local DEAD_LETTER_FIELDS_MAX = 100 -- of a message made by hand; unpack() takes no more than some thousand values
 
 -- Ids are '<server ms>-<n>', above every id given out before in the partition, never '*': an automatic id is given out
@@ -28,7 +28,7 @@ local function id_source(now_ms, last_id)
   function source.rise_above(id)
     local id_ms, id_n = string.match(id, '^(%d+)-(%d+)$')
     id_ms, id_n = tonumber(id_ms), tonumber(id_n)
-    if id_ms >= 2 ^ 53 or id_n >= 2 ^ 53 then return end -- made by hand, far from any clock: Lua cannot count on
+    if not id_ms or id_ms >= 2 ^ 53 or id_n >= 2 ^ 53 then return end -- made by hand: Lua cannot count on from there
     if id_ms > ms or (id_ms == ms and id_n > n) then
       ms, n = id_ms, id_n
     end
@@ -74,17 +74,23 @@ local function first_of_next(ready, stream)
   return not is_error(messages) and messages[1] or next_ready
 end
 
+-- What is wrong with `meta` (made by hand, or a field of it) holds nobody up who only takes away.
+local function last_id_in(meta)
+  local last_id = redis.pcall('HGET', meta, 'last_id')
+  return not is_error(last_id) and last_id or nil
+end
+
 local function lower_depth(meta, count)
-  if count > 0 and redis.call('HINCRBY', meta, 'depth', -count) < 0 then
-    redis.call('HSET', meta, 'depth', 0)
-  end
+  local depth = count > 0 and redis.pcall('HINCRBY', meta, 'depth', -count) or 0
+  if not is_error(depth) and depth < 0 then redis.call('HSET', meta, 'depth', 0) end
 end
 
 -- wallet_submit: appends each command to its wallet's stream, in the order given, or refuses it.
 -- KEYS  per partition: ready, meta, then one wallet stream per command
 -- ARGV  wallet_queue_max, partition_queue_max, then per partition: number of commands, then 8 per command: wallet, id,
 --       type, amount, reply_to, submitted_at, request_id, token
--- Returns one string per command: its message id, or why nothing was appended: 'not_a_stream' (nor one that can be), or
+-- Returns one string per command: its message id, or why nothing was appended: 'not_a_stream' (nor one that can be; or
+-- another key has the name of its partition's ready or meta), or
 -- 'wallet_full' or 'partition_full' and for how many ms the oldest has waited, of the wallet or of the one whose turn is
 -- next.
 local function submit(keys, args)
@@ -92,15 +98,17 @@ local function submit(keys, args)
   local now_ms, results, k, a = server_ms(), {}, 1, 3
   while k < #keys do
     local ready, meta, count = keys[k], keys[k + 1], tonumber(args[a])
-    local last_id, depth, submitted = unpack(redis.call('HMGET', meta, 'last_id', 'depth', 'submitted'))
+    local known = redis.pcall('HMGET', meta, 'last_id', 'depth', 'submitted')
+    local is_spoilt = is_error(known) or is_error(redis.pcall('XLEN', ready)) -- by hand: and the others go on
+    local last_id, depth, submitted = unpack(known)
     local ids = id_source(now_ms, last_id)
     local accepted, waiting_in = 0, {} -- by stream: a hot wallet's is asked once
-    depth, submitted = tonumber(depth or 0), tonumber(submitted or 0)
+    depth, submitted = tonumber(depth or 0) or 0, tonumber(submitted or 0) or 0
     k, a = k + 2, a + 1
     for _ = 1, count do
       local stream = keys[k]
       local waiting = waiting_in[stream] or redis.pcall('XLEN', stream)
-      if is_error(waiting) then
+      if is_spoilt or is_error(waiting) then
         results[#results + 1] = 'not_a_stream' -- made by hand, and no reason to hold up the others
       elseif waiting >= wallet_max then
         local head = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
@@ -140,7 +148,7 @@ local function finish(keys, args)
     for _ = 1, count do
       local stream = keys[k]
       local trimmed = redis.pcall('XTRIM', stream, 'MINID', '=', args[a + 2])
-      local was_ready = redis.call('XDEL', ready, args[a + 1])
+      local was_ready = redis.pcall('XDEL', ready, args[a + 1])
       if not is_error(trimmed) then removed_here = removed_here + trimmed end
       local left = redis.pcall('XLEN', stream) -- an error: made by hand, and left alone
       if left == 0 then
@@ -148,12 +156,12 @@ local function finish(keys, args)
       elseif not is_error(left) and was_ready == 1 then
         -- Only who removed the ready message adds the next one: a second finish adds none.
         now_ms = now_ms or server_ms()
-        ids = ids or id_source(now_ms, redis.call('HGET', meta, 'last_id'))
+        ids = ids or id_source(now_ms, last_id_in(meta))
         append(ids, ready, 'wallet', args[a])
       end
       k, a = k + 1, a + 3
     end
-    if ids then redis.call('HSET', meta, 'last_id', ids.last_id) end
+    if ids then redis.pcall('HSET', meta, 'last_id', ids.last_id) end
     lower_depth(meta, removed_here)
     removed = removed + removed_here
   end
@@ -167,12 +175,12 @@ end
 local function bury(keys, args)
   local entry = redis.call('XRANGE', keys[3], args[1], args[1])[1]
   if not entry then return 0 end
-  local ids = id_source(server_ms(), redis.call('HGET', keys[2], 'last_id'))
+  local ids = id_source(server_ms(), last_id_in(keys[2]))
   local kept = math.min(#entry[2], 2 * DEAD_LETTER_FIELDS_MAX)
   append(ids, keys[1], 'wallet', args[2], 'message_id', args[1], 'reason', args[3], unpack(entry[2], 1, kept))
   redis.call('XTRIM', keys[1], 'MAXLEN', '=', args[4])
   redis.call('XDEL', keys[3], args[1])
-  redis.call('HSET', keys[2], 'last_id', ids.last_id)
+  redis.pcall('HSET', keys[2], 'last_id', ids.last_id)
   lower_depth(keys[2], 1)
   return 1
 end
@@ -184,9 +192,9 @@ end
 -- Returns 1 when a ready message was added, 0 when nothing waits.
 local function restore(keys, args)
   if redis.call('XLEN', keys[3]) == 0 then return 0 end
-  local ids = id_source(server_ms(), redis.call('HGET', keys[2], 'last_id'))
+  local ids = id_source(server_ms(), last_id_in(keys[2]))
   append(ids, keys[1], 'wallet', args[1])
-  redis.call('HSET', keys[2], 'last_id', ids.last_id)
+  redis.pcall('HSET', keys[2], 'last_id', ids.last_id)
   return 1
 end
 

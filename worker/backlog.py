@@ -86,7 +86,8 @@ async def look(nodes: Nodes, partitions: Collection[int]) -> dict[int, Waiting]:
     answers = await _many(nodes, calls)
     heads: list[tuple[int, str]] = []
     for i, p in enumerate(partitions):
-        wallets = {fields[b"wallet"].decode() for _, fields in (*answers[4 * i + 2], *answers[4 * i + 3])}
+        sample = (*answers[4 * i + 2], *answers[4 * i + 3])
+        wallets = {fields.get(b"wallet", b"").decode(errors="replace") for _, fields in sample}
         heads += [(p, keys.wallet_stream(p, wallet)) for wallet in wallets]
     time_of = keys.meta(min(partitions))
     first = await _many(

@@ -5,7 +5,7 @@ taken to be, and that one command the database refuses does not hold up the othe
 
 Nobody but the owner of its partition applies to a wallet, so what the owner wrote last is what stands: wallets are
 remembered, and not read again. The statement that writes compares; where it finds otherwise nothing is written, and the
-batch is settled again under row locks, with nothing remembered.
+batch is settled again under row locks, with nothing remembered and every id looked up. So it is whatever the refusal.
 """
 
 import time
@@ -19,7 +19,7 @@ import structlog
 
 import sql
 from shared.commands import Command, Operation, Reason, Reply, Wallet
-from shared.database import AlreadyRecorded, Connection, DatabaseRefused, WalletChanged
+from shared.database import Connection, DatabaseRefused, RowLocked
 from shared.ids import is_new
 from shared.records import operation_of, wallet_of
 from worker import ledger, metrics
@@ -28,6 +28,14 @@ from worker.session import Session
 KNOWN_WALLETS_MAX = 20_000  # some 10 MB
 
 log = structlog.get_logger(__name__)
+
+
+class WalletsLocked(Exception):
+    """Nothing was settled: somebody else has locked the rows of these wallets, or had until this moment."""
+
+    def __init__(self, wallet_ids: Collection[UUID]) -> None:
+        super().__init__(f"{len(wallet_ids)} wallets are locked by somebody else")
+        self.wallet_ids = wallet_ids
 
 
 class Store:
@@ -44,15 +52,26 @@ class Store:
     async def settle(self, commands: Sequence[Command], claimed_at: datetime | None = None) -> list[Reply]:
         """Apply commands in order and return each one's reply, once all are committed.
 
-        Raises DatabaseError when the session is lost: then nothing is known, and settling again decides.
+        Raises DatabaseError when the session is lost: then nothing is known, and settling again decides. Raises
+        WalletsLocked when it waited too long for a row; settled again, what was written of it is found.
         """
+        try:
+            return await self._settle_all(commands, claimed_at)
+        except RowLocked as error:
+            async with self._session.statements() as connection:
+                rows = await connection.fetch(sql.query("locked_wallets"), list({c.wallet_id for c in commands}))
+            raise WalletsLocked([row["id"] for row in rows]) from error
+
+    async def _settle_all(self, commands: Sequence[Command], claimed_at: datetime | None) -> list[Reply]:
         try:
             try:
                 async with self._session.statements() as connection:
                     # A new id is not looked up: it was recorded before only when its message is here a second time.
                     keyed = [c.id for c in commands if not is_new(c.id)]
                     return await self._settle(connection, commands, keyed, claimed_at)
-            except (AlreadyRecorded, WalletChanged):
+            except DatabaseRefused:
+                # Perhaps for what was taken to be so: an id is recorded, a wallet stands otherwise or is gone.
+                # Or for a rule of its own, which may come before that: what is recorded must not be refused now.
                 self.forget()
                 async with self._session.transaction() as connection:
                     await connection.fetch(sql.query("lock_wallets"), list({c.wallet_id for c in commands}))
@@ -63,7 +82,10 @@ class Store:
                 return [await self._record_refused(commands[0], claimed_at, error)]
             # One of them is refused, and the transaction with it: halves, in order, until it stands alone.
             half = len(commands) // 2
-            return await self.settle(commands[:half], claimed_at) + await self.settle(commands[half:], claimed_at)
+            return [
+                *await self._settle_all(commands[:half], claimed_at),
+                *await self._settle_all(commands[half:], claimed_at),
+            ]
 
     async def _settle(
         self,

@@ -7,6 +7,7 @@ starts with nothing in mind.
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import time
 from collections.abc import Sequence
@@ -16,15 +17,18 @@ import structlog
 from shared import tracing
 from shared.commands import Reason, Reply
 from shared.database import DatabaseError
+from shared.messages import Claim
+from shared.node import is_refused
 from shared.settings import WorkerSettings
 from shared.streams import RedisError, Streams
 from worker import metrics
-from worker.batch import Batch
+from worker.aside import Aside
+from worker.batch import Batch, DeadLetter
 from worker.health import Health
 from worker.outage import Outage
 from worker.partitions import Partitions, fair_share
 from worker.session import Session
-from worker.store import Store
+from worker.store import Store, WalletsLocked
 
 BLOCK_MS = 100  # longest wait in one read for ready wallets: new partitions and a stop are seen this soon
 RETRY_SECONDS = 0.1  # pause after Redis failed
@@ -83,6 +87,7 @@ class Shift:
         self._redis = redis
         self._store = Store(session)
         self._partitions = Partitions()
+        self._aside = Aside()
         self._over = asyncio.Event()
 
     async def work(self) -> None:
@@ -99,12 +104,20 @@ class Shift:
             if batch is None:
                 continue
             began_ns = time.time_ns()
-            replies = await self._store.settle(batch.commands, batch.claimed_at) if batch.commands else []
+            try:
+                replies = await self._store.settle(batch.commands, batch.claimed_at) if batch.commands else []
+            except WalletsLocked as locked:
+                log.warning("wallets are locked by somebody else", wallets=[str(each) for each in locked.wallet_ids])
+                self._aside.put(locked.wallet_ids)
+                self._partitions.end()
+                continue
             settled_ns = time.time_ns()
             if await self._finish(batch, replies):
                 _tell(batch, began_ns, settled_ns)
             self._partitions.end()
             self._wake_shares_if_retiring()
+            if self._aside and not batch.commands:
+                await asyncio.sleep(RETRY_SECONDS)  # they come to the head of the line again at once
         self._over.set()
         self._session.ownership_changed.set()
 
@@ -131,7 +144,7 @@ class Shift:
             await asyncio.sleep(RETRY_SECONDS)
             return None
         # killed here: nothing was removed; the next owner claims the same messages.
-        begun = self._partitions.begin(claims)
+        begun = self._partitions.begin(self._aside.pass_by(claims))
         return Batch.of(begun, self._session.now()) if begun else None
 
     async def _finish(self, batch: Batch, replies: Sequence[Reply]) -> bool:
@@ -148,26 +161,44 @@ class Shift:
         return True
 
     async def _send_and_finish(self, batch: Batch, replies: Sequence[Reply]) -> None:
-        for letter in (*batch.unreadable, *batch.refused(replies)):
-            # Not the reason, which may repeat what somebody sent: the inspector shows it.
-            log.error("dead letter", wallet=letter.claim.wallet, message_id=letter.message_id, **letter.concerns)
-            await self._streams.bury(
-                letter.claim.partition,
-                letter.claim.wallet,
-                letter.message_id,
-                letter.reason,
-                self._settings.dead_letters_max,
-            )
-            is_refused = letter.reason == Reason.REFUSED_BY_DATABASE
-            (metrics.REFUSED if is_refused else metrics.UNREADABLE).inc()
+        held_up, refusal = await self._bury(batch.unreadable, batch.refused(replies))
         began = time.perf_counter()
         await self._streams.finish(
-            batch.claims,
+            [claim for claim in batch.claims if all(claim is not each for each in held_up)],
             batch.by_reply_key(replies),
             self._settings.reply_ttl_seconds,
             self._settings.reply_messages_max,
         )
         metrics.FINISH.observe(time.perf_counter() - began)
+        if refusal is not None:
+            raise refusal
+
+    async def _bury(self, *letters: Sequence[DeadLetter]) -> tuple[list[Claim], Exception | None]:
+        """Bury dead letters; returns the claims of those that Redis refuses to, and its last word on that.
+
+        Such a wallet waits (its messages must not be removed unburied), and no other does for it.
+        """
+        held_up, refusal = [], None
+        for letter in itertools.chain(*letters):
+            try:
+                await self._streams.bury(
+                    letter.claim.partition,
+                    letter.claim.wallet,
+                    letter.message_id,
+                    letter.reason,
+                    self._settings.dead_letters_max,
+                )
+            except RedisError as error:
+                if not is_refused(error):
+                    raise
+                held_up.append(letter.claim)
+                refusal = error
+            else:
+                # Not the reason, which may repeat what somebody sent: the inspector shows it.
+                log.error("dead letter", wallet=letter.claim.wallet, message_id=letter.message_id, **letter.concerns)
+                is_database = letter.reason == Reason.REFUSED_BY_DATABASE
+                (metrics.REFUSED if is_database else metrics.UNREADABLE).inc()
+        return held_up, refusal
 
     # ---- ownership ----------------------------------------------------------------------------------------------
 

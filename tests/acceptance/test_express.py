@@ -46,6 +46,7 @@ def comparable(answer: Read, wallet_id: str) -> str:
         ((), b'{"operation_type": "WITHDRAW", "amount": 99999}'),
         ((), b'{"operation_type": "WITHDRAW", "amount": 0}'),
         ((), b'{"operation_type": "DEPOSIT"'),
+        ((), b""),
         ((b"Idempotency-Key: \xc3\xa9",), b'{"operation_type": "DEPOSIT", "amount": 1}'),
     ],
 )

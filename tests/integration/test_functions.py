@@ -66,6 +66,47 @@ async def test_key_that_is_no_stream__refuses_its_own_wallet_and_holds_up_nobody
     assert await stage.client.get(keys.wallet_stream(P, spoilt)) == b"made by hand"
 
 
+@pytest.mark.parametrize("key", [keys.ready_stream(P), keys.meta(P)])
+async def test_key_that_is_no_part_of_a_partition__refuses_that_partition_and_holds_up_no_other(
+    stage: Stage, key: str
+) -> None:
+    spoilt, *others = [wallet_in(partition, PARTITIONS) for partition in (P, P - 1, P + 1)]
+    await stage.client.set(key, "made by hand")
+
+    answers = await stage.streams.submit([deposit(each) for each in (others[0], spoilt, others[1])], MANY, MANY)
+
+    assert answers[1] is Submission.NOT_A_STREAM
+    assert isinstance(answers[0], str)
+    assert isinstance(answers[2], str)
+    assert await stage.messages(spoilt) == []
+    assert await stage.client.get(key) == b"made by hand"
+
+
+async def test_meta_that_is_no_hash__keeps_nothing_from_being_finished(stage: Stage) -> None:
+    spoilt, other = wallet_in(P, PARTITIONS), wallet_in(P + 1, PARTITIONS)
+    await stage.submit(deposit(spoilt), deposit(spoilt), deposit(other))
+    claims = await stage.claim(P, P + 1, messages_max=2)
+    await stage.client.set(keys.meta(P), "made by hand")
+
+    await stage.finish(*claims)
+
+    assert (len(await stage.messages(spoilt)), len(await stage.ready())) == (1, 1)
+    assert (await stage.messages(other), await stage.ready(P + 1)) == ([], [])
+
+
+@pytest.mark.parametrize("field", ["last_id", "depth", "submitted"])
+async def test_field_of_meta_that_is_no_number__is_made_one_again(stage: Stage, field: str) -> None:
+    wallet_id = wallet_in(P, PARTITIONS)
+    await stage.client.hset(keys.meta(P), field, "made by hand")  # type: ignore[misc]
+
+    first, second = await stage.submit(deposit(wallet_id), deposit(wallet_id))
+
+    assert await stage.messages(wallet_id) == [first, second]
+    assert await stage.client.hget(keys.meta(P), field) != b"made by hand"  # type: ignore[misc]
+    await stage.finish(*await stage.claim())
+    assert await stage.messages(wallet_id) == []
+
+
 async def test_submit__counts_what_was_ever_accepted(stage: Stage) -> None:
     wallet_id = wallet_in(P, PARTITIONS)
     await stage.submit(deposit(wallet_id), deposit(wallet_id))

@@ -1,6 +1,7 @@
 """Looks at wallets through a real pool: few queries for many, and none of them sees what was before it was asked."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -121,7 +122,27 @@ async def test_many_who_read_what_they_wrote__never_see_an_older_balance(
         await asyncio.gather(*(write_and_read(pool, wallet_id) for wallet_id in wallets))
 
 
-async def test_session_ended_under_a_look__all_who_wait_are_told_and_the_next_look_sees(
+async def end_sessions(books: BooksAsTheyStand) -> None:
+    await books.connection.execute(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'looks'"
+    )
+
+
+async def test_session_ended_under_a_look__another_answers_all_who_wait(
+    reading: Reading, books: BooksAsTheyStand
+) -> None:
+    wallet_id = await books.create_wallet(7)
+    async with reading.held_up():
+        first = reading.ask(wallet_id)
+        await reading.until_one_stands()
+        late = reading.ask(wallet_id)
+        await end_sessions(books)
+        await reading.until_one_stands()
+
+    assert [[seen.balance for seen in await asked if seen] for asked in (first, late)] == [[7], [7]]
+
+
+async def test_sessions_ended_again_and_again__all_who_wait_are_told_and_the_next_look_sees(
     reading: Reading, books: BooksAsTheyStand
 ) -> None:
     wallet_id = await books.create_wallet(7)
@@ -130,11 +151,26 @@ async def test_session_ended_under_a_look__all_who_wait_are_told_and_the_next_lo
         await reading.until_one_stands()
         late = reading.ask(wallet_id, uuid4())
         await asyncio.sleep(0)
-        await books.connection.execute(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'looks'"
-        )
+        for _ in range(2):
+            await reading.until_one_stands()
+            await end_sessions(books)
         for asked in (first, late):
             with pytest.raises(Unavailable):
                 await asked
 
     assert await reading.balances([wallet_id]) == [7]
+
+
+async def test_defect_of_one_who_is_told__ends_the_process_and_is_not_silence_for_ever(
+    reading: Reading, books: BooksAsTheyStand
+) -> None:
+    wallet_id = await books.create_wallet()
+    told_to_end = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, told_to_end.set)  # here, the process is the test run
+
+    reading.looks.begin(wallet_id, lambda _: 1 / 0)  # type: ignore[arg-type]
+
+    async with asyncio.timeout(5):
+        await told_to_end.wait()
+    loop.remove_signal_handler(signal.SIGTERM)

@@ -58,6 +58,15 @@ async def test_backlog__is_what_waits_and_how_long_the_oldest_has(streams: Strea
     assert waiting[IDLE].oldest_seconds == 0
 
 
+async def test_backlog__does_not_end_at_a_ready_message_that_names_no_wallet(streams: Streams, nodes: Nodes) -> None:
+    await streams.submit([deposit(wallet_in(HOT, COUNT))], 10, 10)
+    ready = keys.ready_stream(HOT)
+    await nodes.one(ready, "XADD", ready, "*", "made by", "hand")
+    await nodes.one(ready, "XADD", ready, "*", "wallet", b"\xff")
+
+    assert (await look_at_backlog(nodes, {HOT}))[HOT].commands == 1
+
+
 async def test_backlog__counts_dead_letters_that_are_kept(streams: Streams, nodes: Nodes) -> None:
     wallet = wallet_in(COLD, COUNT)
     [message_id] = await streams.submit([deposit(wallet)], 10, 10)

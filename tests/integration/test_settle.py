@@ -185,12 +185,12 @@ async def test_time_of_a_wallet__never_goes_back(store: Store, books: BooksAsThe
 
 
 @asynccontextmanager
-async def refusing(books: BooksAsTheyStand, condition: str) -> AsyncIterator[None]:
+async def refusing(books: BooksAsTheyStand, condition: str, code: str = "P0001") -> AsyncIterator[None]:
     """Make the database refuse operations that meet a condition, as a rule of its owner might."""
     await books.connection.execute(
         f"""
         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
-            $$ BEGIN RAISE EXCEPTION 'not this one'; END $$;
+            $$ BEGIN RAISE EXCEPTION 'not this one' USING ERRCODE = '{code}'; END $$;
         CREATE TRIGGER refuse BEFORE INSERT ON operations FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION refuse();
         """
     )
@@ -219,6 +219,17 @@ async def test_command_that_the_database_refuses__is_recorded_as_refused_and_the
         assert await books.balance(each) == sum(command.amount for command in mine)
 
 
+async def test_command_refused_under_a_code_of_the_owners_own__does_not_hold_up_the_others(
+    store: Store, books: BooksAsTheyStand
+) -> None:
+    wallet_id = await books.create_wallet()
+
+    async with refusing(books, f"NEW.amount = {CURSED} AND NEW.status = 'APPLIED'", code="MY001"):
+        replies = await store.settle([deposit(wallet_id, CURSED), deposit(wallet_id, 1)])
+
+    assert outcomes(replies) == [(Reason.REFUSED_BY_DATABASE, None, 0), (Status.APPLIED, 1, 1)]
+
+
 async def test_command_that_was_refused_once__stays_refused(store: Store, books: BooksAsTheyStand) -> None:
     wallet_id = await books.create_wallet()
     command = deposit(wallet_id, CURSED)
@@ -229,6 +240,23 @@ async def test_command_that_was_refused_once__stays_refused(store: Store, books:
 
     assert [o.reason for o in await books.operations(wallet_id)] == [Reason.REFUSED_BY_DATABASE]
     assert await books.balance(wallet_id) == 0
+
+
+async def test_command_that_was_applied_and_would_be_refused_now__stays_applied(
+    store: Store, books: BooksAsTheyStand
+) -> None:
+    # A rule that came meanwhile, or one that counts (so much a day): it is asked before the id is found to be there.
+    wallet_id = await books.create_wallet()
+    command = deposit(wallet_id, CURSED)
+    applied = await store.settle([command])
+
+    async with refusing(books, f"NEW.amount = {CURSED} AND NEW.status = 'APPLIED'"):
+        assert await store.settle([command]) == applied
+        _, again, refused = await store.settle([deposit(wallet_id, 1), command, deposit(wallet_id, CURSED)])
+
+    assert [again] == applied
+    assert refused.operation.reason is Reason.REFUSED_BY_DATABASE
+    assert await books.balance(wallet_id) == CURSED + 1
 
 
 async def test_command_whose_refusal_cannot_be_recorded_either__does_not_hold_up_the_others(
@@ -404,6 +432,21 @@ async def test_wallet_filled_by_hand__a_withdrawal_is_not_refused_for_what_is_re
     await books.connection.execute("UPDATE wallets SET balance = 1000 WHERE id = $1", wallet_id)
 
     assert outcomes(await store.settle([withdraw(wallet_id, 101)])) == [(Status.APPLIED, 2, 899)]
+
+
+@pytest.mark.parametrize("others", [0, 3], ids=["alone in its batch", "among others"])
+async def test_wallet_removed_by_hand__is_missing_and_not_as_remembered(
+    store: Store, books: BooksAsTheyStand, others: int
+) -> None:
+    wallet_id, *present = [await books.create_wallet() for _ in range(1 + others)]
+    await store.settle([deposit(each, 100) for each in (wallet_id, *present)])
+    await books.connection.execute("DELETE FROM operations WHERE wallet_id = $1", wallet_id)
+    await books.connection.execute("DELETE FROM wallets WHERE id = $1", wallet_id)
+
+    missing, *applied = await store.settle([deposit(each, 5) for each in (wallet_id, *present)])
+
+    assert (missing.operation.reason, missing.wallet_created_at) == (Reason.WALLET_NOT_FOUND, None)
+    assert outcomes(applied) == [(Status.APPLIED, 2, 105)] * others
 
 
 async def test_wallet_changed_while_the_write_waits_for_it__is_settled_as_it_stands(

@@ -187,6 +187,7 @@ async def test_outcomes__are_answered_once_each() -> None:
 async def test_request_that_is_not_acceptable__is_answered_at_once_and_nothing_is_begun() -> None:
     for text, status, code in (
         (request(body=b"{"), 400, "malformed_json"),
+        (request(body=b""), 400, "malformed_json"),
         (request(body=b'{"operation_type": "DEPOSIT", "amount": 0}'), 422, "validation_error"),
         (request(PATH, "Idempotency-Key: "), 422, "validation_error"),
     ):
