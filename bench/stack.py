@@ -59,11 +59,16 @@ class Server:
         for process in self.processes:
             process.start()
 
+        reason = ""
+
         def settled() -> bool:
-            return not not_ready_because(self.port) or not all(process.is_alive for process in self.processes)
+            # Asked once: a moment after they are ready, workers that come one after another still share out anew.
+            nonlocal reason
+            reason = not_ready_because(self.port)
+            return not reason or not all(process.is_alive for process in self.processes)
 
         procfs.wait_until(settled, READY_SECONDS_MAX)
-        if reason := not_ready_because(self.port):
+        if reason:
             tails = [line for process in self.processes for line in process.log_tail()]
             raise StackError(f"{self.processes[0].name} does not get ready: {reason}", tails)
 
