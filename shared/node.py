@@ -1,15 +1,18 @@
 """One Redis server, and the trips to it. With `shared/nodes.py` the only module that imports redis.
 
-redis-py opens the connections, logs in, and knows what errors mean; a trip writes all its commands and reads all their
-answers at once. Guarantees that a connection whose trip broke is never used again, that no command is repeated, and
-that a cancellation ends a trip. Knows nothing of slots, or of what the keys mean.
+redis-py opens the connections, logs in, and knows what errors mean; then a protocol of our own takes a connection over.
+A trip writes all its commands at once and is woken when all their answers are there. Guarantees that a connection whose
+trip broke is never used again, that no command is repeated, and that a cancellation ends a trip. Knows nothing of
+slots, or of what the keys mean.
 
 redis-py's own way of running a command costs some 100 us of Python's time: it tries to read from the socket first, and
-makes a task to write and a time-out for each answer. A worker makes three trips for a batch.
+makes a task to write and a time-out for each answer. A trip over its streams, without that, costs 28 us, and one over
+this protocol 14; 40 answers 150 and 83. A worker makes three trips for a batch.
 """
 
 import asyncio
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import hiredis
@@ -84,8 +87,8 @@ class Node:
         if address:
             self._pool.connection_kwargs.update(host=address[0], port=address[1])
         # What redis-py makes of an answer, by command: streams as pairs of id and fields, and the like.
-        self._readers = Redis(connection_pool=self._pool).response_callbacks
-        self._idle: list[Any] = []  # of redis-py's connections, which its types know too little of
+        self._readers = dict(Redis(connection_pool=self._pool).response_callbacks)
+        self._idle: list[_Wire] = []
         self._avoids_silence = avoids_silence
         self._probe: asyncio.Task[None] | None = None
 
@@ -104,8 +107,8 @@ class Node:
         """Close all connections."""
         if self._probe is not None:
             self._probe.cancel()
-        for connection in self._idle:
-            await connection.disconnect(nowait=True)
+        for wire in self._idle:
+            await wire.close()
         self._idle.clear()
 
     async def trip(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
@@ -120,29 +123,30 @@ class Node:
             return [error] * len(commands)
 
     async def _trip(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
-        connection = self._take()
+        wire = await self._take()
         try:
-            async with asyncio.timeout(SOCKET_TIMEOUT_SECONDS):
-                if not connection.is_connected:
-                    await connection.connect()
-                writer, parser = connection._writer, connection._parser  # noqa: SLF001 see the module's docstring
-                writer.write(b"".join([_packed(command) for command in commands]))
-                await writer.drain()
-                answers = [await parser.read_response() for _ in commands]
+            answers = await wire.trip(b"".join([_packed(command) for command in commands]), len(commands))
         except BaseException:
             # What was asked and not read must not answer the next.
-            await connection.disconnect(nowait=True)
+            await wire.close()
             raise
-        self._idle.append(connection)
+        self._idle.append(wire)
         return [self._read(command[0], answer) for command, answer in zip(commands, answers, strict=True)]
 
-    def _take(self) -> Any:
+    async def _take(self) -> "_Wire":
         while self._idle:
-            connection = self._idle.pop()
-            if connection._reader is not None and not connection._reader.at_eof():  # noqa: SLF001
-                return connection
-            connection._close()  # noqa: SLF001 the server has closed it
-        return self._pool.make_connection()  # type: ignore[no-untyped-call]
+            wire = self._idle.pop()
+            if wire.is_open:
+                return wire
+            await wire.close()
+        connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
+        try:
+            async with asyncio.timeout(SOCKET_TIMEOUT_SECONDS):
+                await connection.connect()
+            return _Wire(connection)
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
 
     def _read(self, name: str, answer: Any) -> Any:
         reader = self._readers.get(name)
@@ -159,7 +163,79 @@ class Node:
             return
 
 
+class _Wire(asyncio.Protocol):
+    """A connection that redis-py has opened, from then on read by this."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._transport: asyncio.Transport = connection._writer.transport  # noqa: SLF001 there is no other way to it
+        self._transport.set_protocol(self)
+        self._reader = hiredis.Reader(
+            protocolError=redis.exceptions.InvalidResponse, replyError=_error_of, notEnoughData=_NOT_YET
+        )
+        self._answers: list[Any] = []
+        self._awaited = 0
+        self._are_there: asyncio.Future[None] | None = None
+        self.is_open = not self._transport.is_closing()
+
+    async def trip(self, commands: bytes, answers: int) -> list[Any]:
+        """Send commands and return so many answers; raises RedisError when they do not come."""
+        loop = asyncio.get_running_loop()
+        self._answers, self._awaited, self._are_there = [], answers, loop.create_future()
+        late = loop.call_later(SOCKET_TIMEOUT_SECONDS, self._fail, TimeoutError("Redis did not answer in time"))
+        try:
+            self._transport.write(commands)
+            await self._are_there
+            return self._answers[:answers]
+        finally:
+            late.cancel()
+            self._are_there = None
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, and wake the trip when it has all its answers."""
+        try:
+            self._reader.feed(data)
+            while (answer := self._reader.gets()) is not _NOT_YET:
+                self._answers.append(answer)
+        except redis.exceptions.RedisError as error:
+            self.is_open = False
+            self._fail(error)
+            return
+        if self._are_there is None or len(self._answers) > self._awaited:
+            self.is_open = False  # nobody asked: what comes next would answer something else
+        elif len(self._answers) == self._awaited and not self._are_there.done():
+            self._are_there.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the trip under way; there will be no other."""
+        self.is_open = False
+        self._fail(redis.exceptions.ConnectionError(f"the connection to Redis broke: {exc or 'closed by the server'}"))
+
+    def _fail(self, error: Exception) -> None:
+        if self._are_there is not None and not self._are_there.done():
+            self._are_there.set_exception(error)
+
+    async def close(self) -> None:
+        """End the connection."""
+        self.is_open = False
+        await self._connection.disconnect(nowait=True)
+
+
+_NOT_YET = object()
+
+
+def _error_of(text: str) -> Exception:
+    error: Exception = ClusterParser.parse_error(text)  # with types of MOVED, ASK and TRYAGAIN
+    return error
+
+
 def _packed(command: Sequence[Any]) -> bytes:
     name, *rest = command
-    packed: bytes = hiredis.pack_command((*name.encode().split(), *rest))  # a name may be two words
+    packed: bytes = hiredis.pack_command((*_words_of(name), *rest))
     return packed
+
+
+@cache
+def _words_of(name: str) -> list[bytes]:
+    """Return what a command's name is sent as: it may be two words."""
+    return name.encode().split()
