@@ -113,6 +113,8 @@ class Node:
 
     async def trip(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
         """Run commands; each answer may be an exception, and is for all when the connection breaks."""
+        if not commands:
+            return []
         if self._probe is not None:
             return [Silent(f"{self.name} does not answer")] * len(commands)
         try:

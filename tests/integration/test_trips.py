@@ -43,6 +43,11 @@ async def test_trip__answers_stand_in_the_order_of_the_commands_and_an_error_is_
     assert await node.trip([("GET", "a")]) == [b"1"]
 
 
+async def test_trip_with_nothing_to_ask__is_over_at_once(node: Node, client: Client) -> None:
+    assert await node.trip([]) == []
+    assert await connections(client) == 0
+
+
 async def test_answers_of_megabytes__are_all_there(node: Node) -> None:
     sent = [str(n).encode() * 100_000 for n in range(10, 30)]
     await node.trip([("SET", f"large-{n}", value) for n, value in enumerate(sent)])
