@@ -83,6 +83,7 @@ class Store:
         except DatabaseRefused as error:
             self.forget()
             if len(commands) == 1:
+                # It is not in the books: its id was looked up just now, and nobody else writes what this owner settles.
                 return [await self._record_refused(commands[0], claimed_at, error)]
             # One of them is refused, and the transaction with it: halves, in order, until it stands alone.
             half = len(commands) // 2

@@ -1,7 +1,7 @@
 """Something that is no stream at the key of a partition's ready stream: by hand. No other partition waits for it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -108,7 +108,7 @@ async def test_every_ready_key_of_the_wrong_type__is_no_busy_loop(
     assert loop.time() - began >= 0.09
 
 
-async def _has(lines: list[dict[str, object]], event: str) -> bool:
+async def _has(lines: Sequence[Mapping[str, Any]], event: str) -> bool:
     return any(line["event"] == event for line in lines)
 
 
