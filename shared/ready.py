@@ -5,6 +5,7 @@ wallet is returned in its turn, which is over when it is finished; knows nothing
 """
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
@@ -13,11 +14,12 @@ import structlog
 
 from shared import keys
 from shared.messages import Ready
-from shared.node import RedisError
+from shared.node import RedisError, is_wrong_type
 from shared.nodes import Nodes
 
 CLUSTER_BLOCK_MS = 500  # each partition costs two reads a second
 SHARING_WALLETS = 8  # a wallet that is not alone in a claim has at most this part of its commands
+SPOILT_SECONDS = 1.0  # for so long a partition is left out whose key holds something else, then looked at again
 ALONE_CLAIMS = 8  # so many after the last one with others: those are about to come back with their next command
 
 log = structlog.get_logger(__name__)
@@ -65,22 +67,55 @@ class ReadyReader(Protocol):
 
 
 class SingleReader:
-    """One read for all."""
+    """One read for all, but for those whose key somebody has put something else at: one would hold up the others."""
 
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
         self._shared_by = 1  # partitions that had ready wallets when there last were any
+        self._spoilt: set[int] = set()
+        self._look_again_at = 0.0
 
     async def wait(self, partitions: Sequence[int], wallets_max: int, block_ms: int) -> list[Ready]:
+        if self._spoilt:
+            if time.monotonic() >= self._look_again_at:
+                await self._look_for_spoilt(partitions)
+            partitions = [partition for partition in partitions if partition not in self._spoilt]
+            if not partitions:
+                await asyncio.sleep(block_ms / 1000)
+                return []
         # Of each partition: as many as it may have if there are as many as last time. There may be more of them now:
         # what is read and not claimed is read again.
         count = max(1, wallets_max // self._shared_by)
-        answer = await self._nodes.read([keys.ready_stream(p) for p in partitions], count, block_ms)
+        try:
+            answer = await self._nodes.read([keys.ready_stream(p) for p in partitions], count, block_ms)
+        except RedisError as error:
+            if not is_wrong_type(error):
+                raise
+            await self._look_for_spoilt(partitions)
+            return []
         self._shared_by = len(answer) or 1
         return list(_ready_in(answer))
 
     async def close(self) -> None:
         """Nothing goes on between two waits."""
+
+    async def _look_for_spoilt(self, partitions: Sequence[int]) -> None:
+        names = [keys.ready_stream(partition) for partition in partitions]
+        types = await self._nodes.many([(name, ("TYPE", name)) for name in names])
+        for answer in types:
+            if isinstance(answer, Exception):
+                raise answer
+        found = {p for p, type_ in zip(partitions, types, strict=True) if type_ not in (b"stream", b"none")}
+        if new := found - self._spoilt:
+            log.error(
+                "ready keys that hold no stream",
+                keys=[keys.ready_stream(partition) for partition in sorted(new)],
+                what_to_do="delete them: their partitions go on, and the sweep makes the wallets ready that wait",
+            )
+        if mended := (self._spoilt & set(partitions)) - found:
+            log.info("ready keys are in order again", keys=[keys.ready_stream(p) for p in sorted(mended)])
+        self._spoilt = (self._spoilt - set(partitions)) | found
+        self._look_again_at = time.monotonic() + SPOILT_SECONDS
 
 
 class ClusterReader:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from shared.messages import Claim
 
-ASIDE_SECONDS = 5.0  # then it is tried again, which others wait for up to the session's lock_timeout
+ASIDE_SECONDS = 5.0  # then it is looked at again
 
 
 class Aside:
@@ -21,6 +21,7 @@ class Aside:
         self._until: dict[str, float] = {}
 
     def __bool__(self) -> bool:
+        """Whether some are aside, or were until recently: those may be locked still."""
         return bool(self._until)
 
     def put(self, wallet_ids: Iterable[UUID]) -> None:
@@ -32,5 +33,5 @@ class Aside:
         if not self._until:
             return claims
         now = time.monotonic()
-        self._until = {wallet: until for wallet, until in self._until.items() if until > now}
-        return [replace(claim, messages=[]) if claim.wallet in self._until else claim for claim in claims]
+        self._until = {wallet: until for wallet, until in self._until.items() if until + ASIDE_SECONDS > now}
+        return [replace(claim, messages=[]) if self._until.get(claim.wallet, now) > now else claim for claim in claims]

@@ -7,7 +7,7 @@ stands at the head of the line, and a hot wallet is put back at its end.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import structlog
 from prometheus_client import Gauge
 
 from shared import keys
-from shared.node import RedisError
+from shared.node import RedisError, is_wrong_type
 from shared.nodes import Nodes
 from shared.settings import WorkerSettings
 from worker import metrics
@@ -73,7 +73,7 @@ async def _watch(nodes: Nodes) -> None:
 
 
 async def look(nodes: Nodes, partitions: Collection[int]) -> dict[int, Waiting]:
-    """Return what waits in each partition; raises RedisError."""
+    """Return what waits in each partition, but for those with a key of the wrong type; raises RedisError."""
     if not partitions:
         return {}
     calls: list[tuple[str, tuple[Any, ...]]] = []
@@ -83,33 +83,34 @@ async def look(nodes: Nodes, partitions: Collection[int]) -> dict[int, Waiting]:
         calls.append((dead, ("XLEN", dead)))
         calls.append((ready, ("XRANGE", ready, "-", "+", "COUNT", READY_SAMPLE)))
         calls.append((ready, ("XREVRANGE", ready, "+", "-", "COUNT", READY_SAMPLE)))
-    answers = await _many(nodes, calls)
+    answers = await nodes.many(calls)
+    by_partition = {p: answers[4 * i : 4 * i + 4] for i, p in enumerate(partitions)}
+    # Made by hand: the others are looked at.
+    by_partition = {p: seen for p, seen in by_partition.items() if not any(map(is_wrong_type, seen))}
     heads: list[tuple[int, str]] = []
-    for i, p in enumerate(partitions):
-        sample = (*answers[4 * i + 2], *answers[4 * i + 3])
+    for p, seen in by_partition.items():
+        _raise_first(seen)
+        sample = (*seen[2], *seen[3])
         wallets = {fields.get(b"wallet", b"").decode(errors="replace") for _, fields in sample}
         heads += [(p, keys.wallet_stream(p, wallet)) for wallet in wallets]
     time_of = keys.meta(min(partitions))
-    first = await _many(
-        nodes, [(time_of, ("TIME",)), *((head, ("XRANGE", head, "-", "+", "COUNT", 1)) for _, head in heads)]
+    first = await nodes.many(
+        [(time_of, ("TIME",)), *((head, ("XRANGE", head, "-", "+", "COUNT", 1)) for _, head in heads)]
     )
+    _raise_first(answer for answer in first if not is_wrong_type(answer))
     seconds, microseconds = first[0]
     now_ms = int(seconds) * 1_000 + int(microseconds) // 1_000
     oldest_ms = dict.fromkeys(partitions, 0)
     for (p, _), entries in zip(heads, first[1:], strict=True):
-        if entries:  # not settled meanwhile
+        if entries and not is_wrong_type(entries):  # not settled meanwhile
             oldest_ms[p] = max(oldest_ms[p], now_ms - int(entries[0][0].partition(b"-")[0]))
-    return {
-        p: Waiting(int(answers[4 * i] or 0), oldest_ms[p] / 1_000, answers[4 * i + 1]) for i, p in enumerate(partitions)
-    }
+    return {p: Waiting(int(seen[0] or 0), oldest_ms[p] / 1_000, seen[1]) for p, seen in by_partition.items()}
 
 
-async def _many(nodes: Nodes, calls: list[tuple[str, tuple[Any, ...]]]) -> list[Any]:
-    answers = await nodes.many(calls)
+def _raise_first(answers: Iterable[Any]) -> None:
     for answer in answers:
         if isinstance(answer, Exception):
             raise answer
-    return answers
 
 
 def _label(partition: int) -> str:

@@ -58,9 +58,13 @@ class Store:
         try:
             return await self._settle_all(commands, claimed_at)
         except RowLocked as error:
-            async with self._session.statements() as connection:
-                rows = await connection.fetch(sql.query("locked_wallets"), list({c.wallet_id for c in commands}))
-            raise WalletsLocked([row["id"] for row in rows]) from error
+            raise WalletsLocked(await self.locked({c.wallet_id for c in commands})) from error
+
+    async def locked(self, wallet_ids: Collection[UUID]) -> list[UUID]:
+        """Return those wallets whose rows somebody else has locked at this moment; waits for none."""
+        async with self._session.statements() as connection:
+            rows = await connection.fetch(sql.query("locked_wallets"), list(wallet_ids))
+        return [row["id"] for row in rows]
 
     async def _settle_all(self, commands: Sequence[Command], claimed_at: datetime | None) -> list[Reply]:
         try:
@@ -79,6 +83,7 @@ class Store:
         except DatabaseRefused as error:
             self.forget()
             if len(commands) == 1:
+                # It is not in the books: its id was looked up just now, and nobody else writes what this owner settles.
                 return [await self._record_refused(commands[0], claimed_at, error)]
             # One of them is refused, and the transaction with it: halves, in order, until it stands alone.
             half = len(commands) // 2

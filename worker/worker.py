@@ -10,7 +10,8 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from uuid import UUID
 
 import structlog
 
@@ -107,8 +108,7 @@ class Shift:
             try:
                 replies = await self._store.settle(batch.commands, batch.claimed_at) if batch.commands else []
             except WalletsLocked as locked:
-                log.warning("wallets are locked by somebody else", wallets=[str(each) for each in locked.wallet_ids])
-                self._aside.put(locked.wallet_ids)
+                self._put_aside(locked.wallet_ids)
                 self._partitions.end()
                 continue
             settled_ns = time.time_ns()
@@ -144,8 +144,24 @@ class Shift:
             await asyncio.sleep(RETRY_SECONDS)
             return None
         # killed here: nothing was removed; the next owner claims the same messages.
+        is_any_aside = bool(self._aside)
         begun = self._partitions.begin(self._aside.pass_by(claims))
-        return Batch.of(begun, self._session.now()) if begun else None
+        if not begun:
+            return None
+        batch = Batch.of(begun, self._session.now())
+        return await self._without_locked(batch) if is_any_aside and batch.commands else batch
+
+    async def _without_locked(self, batch: Batch) -> Batch:
+        """Pass by what is locked, waiting for none: where one wallet is, hundreds may be, and each wait is long."""
+        locked = await self._store.locked({command.wallet_id for command in batch.commands})
+        if not locked:
+            return batch
+        self._put_aside(locked)
+        return Batch.of(self._aside.pass_by(list(batch.claims)), batch.claimed_at)
+
+    def _put_aside(self, wallet_ids: Collection[UUID]) -> None:
+        log.warning("wallets are locked by somebody else", wallets=[str(wallet_id) for wallet_id in wallet_ids])
+        self._aside.put(wallet_ids)
 
     async def _finish(self, batch: Batch, replies: Sequence[Reply]) -> bool:
         """Tell the outcomes and remove what was settled; returns whether Redis took it."""

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -140,6 +140,31 @@ async def test_command__its_outcome_comes_back(desk: Desk, books: BooksAsTheySta
     assert (applied.operation.status, applied.operation.balance) == (Status.APPLIED, 500)
     assert rejected.operation.reason is Reason.INSUFFICIENT_FUNDS
     assert applied.wallet_created_at == (await books.wallet(wallet_id)).created_at
+
+
+async def test_outcomes__come_by_the_reply_key_and_none_is_looked_for_in_the_books(
+    stores: dict[str, Any], books: BooksAsTheyStand, working: Working, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No look makes up for a reply that is lost, nor is one made because the machine is slow.
+    monkeypatch.setattr("gateway.dispatcher.LOOK_AFTER_SECONDS", 10 * WAIT)
+    looked_for: list[UUID] = []
+    wallets = [await books.create_wallet() for _ in range(20)]
+
+    async with _open_desk(stores) as desk, working():
+        find = desk.dispatcher._find
+
+        async def find_and_note(operation_ids: Sequence[UUID]) -> Sequence[Reply]:
+            looked_for.extend(operation_ids)
+            return await find(operation_ids)
+
+        monkeypatch.setattr(desk.dispatcher, "_find", find_and_note)
+        replies = []
+        for _ in range(15):  # so many batches at least
+            replies += await asyncio.gather(*(desk.submit(deposit(wallet_id)) for wallet_id in wallets))
+
+    assert {reply.operation.status for reply in replies} == {Status.APPLIED}
+    assert len({reply.operation.id for reply in replies}) == 300
+    assert not looked_for
 
 
 async def test_commands_of_one_wallet__are_applied_in_the_order_in_which_they_came(

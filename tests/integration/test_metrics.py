@@ -78,6 +78,17 @@ async def test_backlog__counts_dead_letters_that_are_kept(streams: Streams, node
     assert waiting[IDLE].dead_letters == 0
 
 
+async def test_backlog__does_not_end_at_keys_of_the_wrong_type(streams: Streams, nodes: Nodes) -> None:
+    wallet_id, spoilt = wallet_in(HOT, COUNT), wallet_in(HOT, COUNT)
+    await streams.submit([deposit(wallet_id), deposit(spoilt)], 10, 10)
+    for key in (keys.ready_stream(COLD), keys.wallet_stream(HOT, spoilt)):
+        await nodes.one(key, "SET", key, "by hand")
+
+    waiting = await look_at_backlog(nodes, {HOT, COLD, IDLE})
+
+    assert (set(waiting), waiting[HOT].commands) == ({HOT, IDLE}, 2)
+
+
 async def test_backlog__of_no_partition_asks_nobody(nodes: Nodes) -> None:
     assert await look_at_backlog(nodes, set()) == {}
 

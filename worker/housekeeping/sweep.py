@@ -115,10 +115,15 @@ class Sweep:
                 continue
             left = set(wallets)
             stream, after = keys.ready_stream(partition), "-"
-            while left and (page := await self._nodes.one(stream, "XRANGE", stream, after, "+", "COUNT", PAGE)):
-                for _, fields in page:
-                    left.discard(fields.get(b"wallet", b"").decode(errors="replace"))
-                after = f"({page[-1][0].decode()}"
+            try:
+                while left and (page := await self._nodes.one(stream, "XRANGE", stream, after, "+", "COUNT", PAGE)):
+                    for _, fields in page:
+                        left.discard(fields.get(b"wallet", b"").decode(errors="replace"))
+                    after = f"({page[-1][0].decode()}"
+            except RedisError as error:
+                if not is_wrong_type(error):
+                    raise
+                continue  # made by hand: nothing can be made ready there until it is deleted
             suspects[partition] = [wallet for wallet in wallets if wallet in left]
         return suspects
 
