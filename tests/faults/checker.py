@@ -5,11 +5,12 @@ The comparison is pure (`violations`), so that it is itself tested against books
 """
 
 import asyncio
+import itertools
 import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import Enum
 from typing import Any
@@ -23,6 +24,7 @@ from shared.commands import operation_id_of_key
 from shared.settings import Settings
 from tests.service import Answer, Client
 
+FOLLOW_SECONDS = 0.05  # between two looks at what was accepted
 DRAIN_SECONDS_MAX = 15.0  # far above any batch: what still waits then is stuck
 
 REJECTIONS = {"insufficient_funds", "balance_limit_exceeded"}
@@ -52,6 +54,7 @@ class Told:
     sent_at: float = 0.0
     answered_at: float = 0.0
     waits: bool = True  # whether the outcome was wanted; if not, a 202 is, and a 503 while Redis is away
+    decided_at: float | None = None  # when the client, which got a 202 and waited for it, saw that it is decided
 
 
 @dataclass
@@ -69,9 +72,13 @@ class Witness:
         key: str | None = None,
         name: str = "",
         patience_seconds: float | None = None,
+        follow: Sequence[Client] = (),
         **headers: str,
     ) -> Answer | None:
-        """Send one operation; None when it has no answer: the client leaves when its patience ends."""
+        """Send one operation; None when it has no answer: the client leaves when its patience ends.
+
+        After a 202 the gateways of `follow` are asked by turns until it is decided.
+        """
         if key is not None:
             headers["Idempotency_Key"] = key
         answer, lost, sent_at = None, Lost.BROKEN, time.monotonic()
@@ -88,7 +95,11 @@ class Witness:
             lost = Lost.LEFT
         units = int(Decimal(amount) * 100)
         rest = (lost, sent_at, time.monotonic(), headers.get("prefer") != DO_NOT_WAIT)
-        self.told.append(Told(name, wallet_id, operation_type, units, key, answer, *rest))
+        told, place = Told(name, wallet_id, operation_type, units, key, answer, *rest), len(self.told)
+        self.told.append(told)
+        if follow and answer is not None and answer.status == 202:
+            await until_decided(follow, answer)
+            self.told[place] = replace(told, decided_at=time.monotonic())
         return answer
 
     async def deposit(self, client: Client, wallet_id: str, amount: str, **more: Any) -> Answer | None:
@@ -100,6 +111,20 @@ class Witness:
     def statuses(self) -> Counter[int]:
         """Return how many requests were answered with which status; 0 stands for a broken connection."""
         return Counter(told.answer.status if told.answer else 0 for told in self.told)
+
+
+async def until_decided(gateways: Sequence[Client], accepted: Answer) -> Answer:
+    """Ask gateways by turns, at a 202's Location, until one says what became of it; others may know nothing of it."""
+    for gateway in itertools.cycle(gateways):
+        try:
+            seen = await gateway.get(accepted.headers["Location"])
+        except ClientError:
+            pass
+        else:
+            if seen.status == 200 and seen.body["status"] != "PENDING":
+                return seen
+        await asyncio.sleep(FOLLOW_SECONDS)
+    raise AssertionError("no gateway to ask")
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +221,8 @@ def _wrong_doubles(told: Sequence[Told]) -> Iterable[str]:
 def _wrong_order(told: Sequence[Told], books: Books) -> Iterable[str]:
     """Find operations that were overtaken: what is sent after another's answer has the higher seq, whoever sent it.
 
-    A 202 is an answer, too: its operation has its place from then on.
+    A 202 is an answer, too: its operation has its place from then on, or from when it was seen to be decided where
+    clients go by turns to several gateways and wait for that.
     """
     sent_at: dict[tuple[str, str], float] = {}  # the first try of a key may have brought it in
     for each in told:
@@ -211,7 +237,8 @@ def _wrong_order(told: Sequence[Told], books: Books) -> Iterable[str]:
         if not (seq := operation.get("seq")):
             continue
         sent = each.sent_at if each.key is None else sent_at[each.wallet_id, each.key]
-        answered_at = min(each.answered_at, spans[each.wallet_id].get(seq, (0, each.answered_at))[1])
+        answered_at = each.answered_at if each.decided_at is None else each.decided_at
+        answered_at = min(answered_at, spans[each.wallet_id].get(seq, (0, answered_at))[1])
         spans[each.wallet_id][seq] = (sent, answered_at)
     for wallet_id, by_seq in spans.items():
         answered_first = sorted(by_seq, key=lambda seq: by_seq[seq][1])

@@ -39,6 +39,7 @@ class Shape:
     leaving_seconds_max: float = 0.01
     pause_seconds: float = 0.03  # between two operations of a client, on average
     operations_max: int = 200_000
+    follows_202s: bool = False  # whether a client that got a 202 waits until it is decided before its next operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,7 @@ class Load:
             key=plan.key,
             name=name,
             patience_seconds=patience_seconds,
+            follow=self._clients if self.shape.follows_202s else (),
             **headers,
         )
 

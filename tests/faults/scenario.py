@@ -47,5 +47,7 @@ class Scenario:
     is_queue_away: bool = False
     # A Redis that forgets may let a later operation pass one that was answered with a 202: only the sum is promised.
     keeps_order_of_202s: bool = True
+    # Whether clients, which go by turns to all gateways, wait after a 202 until it is decided; and are impatient.
+    follows_202s: bool = False
     on_cluster: bool = False  # three nodes in place of one Redis
     has_small_queues: bool = False  # so that they are full before the fault is over

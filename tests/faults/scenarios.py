@@ -237,6 +237,16 @@ SCENARIOS: tuple[Scenario, ...] = (
         is_queue_away=True,
     ),
     Scenario(
+        "redis-killed-two-gateways",
+        "SIGKILL Valkey under two gateways that clients use by turns, back after 3 s with its AOF",
+        partial(kill_redis, empty=False),
+        gateways=2,
+        statuses=AWAY,
+        seen=DECIDED | {202},
+        is_queue_away=True,
+        follows_202s=True,
+    ),
+    Scenario(
         "redis-emptied",
         "SIGKILL Valkey, back after 3 s empty",
         partial(kill_redis, empty=True),

@@ -90,6 +90,11 @@ def overtaken_after_a_202(case: Case) -> None:
     case.told[3] = replace(case.told[3], answer=accepted, sent_at=0.0, answered_at=1.0)
 
 
+def overtaken_after_a_202_that_was_seen_to_be_decided(case: Case) -> None:
+    overtaken_after_a_202(case)
+    case.told[3] = replace(case.told[3], answered_at=0.5, decided_at=1.0)
+
+
 def overtaken_in_spite_of_a_key(case: Case) -> None:
     case.told[0] = replace(case.told[0], sent_at=6.0, answered_at=7.0)
     case.told[2] = replace(case.told[2], sent_at=6.0, answered_at=7.0)
@@ -172,6 +177,7 @@ ERRORS = (
     one_operation_for_two_requests,
     overtaken,
     overtaken_after_a_202,
+    overtaken_after_a_202_that_was_seen_to_be_decided,
     overtaken_in_spite_of_a_key,
     nobody_could_hear_it_but_it_was_applied,
     key_without_an_answer_but_another_operation_was_applied,
@@ -192,6 +198,15 @@ ERRORS = (
 
 
 def test_books_and_answers_agree__nothing_is_found(case: Case) -> None:
+    assert case.violations() == []
+
+
+def test_passed_by_between_a_202_and_its_outcome__is_no_error_where_the_client_waits_for_that(case: Case) -> None:
+    overtaken_after_a_202(case)
+    assert case.violations()
+
+    case.told[3] = replace(case.told[3], decided_at=20.0)
+
     assert case.violations() == []
 
 

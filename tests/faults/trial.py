@@ -15,7 +15,7 @@ from tests.faults.ground import Ground, ground_over
 from tests.faults.load import Load, Shape
 from tests.faults.scenario import Pace, Scenario
 
-PREFER_WHERE_FULL = "wait=1"  # who waits long sends little, and fills nothing
+IMPATIENT = "wait=1"  # who waits long sends little, and fills nothing; nor is it told a 202
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +87,11 @@ async def run_trial(ground: Ground, scenario: Scenario, form: Form) -> Result:
     await ground.configure({**form.environment, **small})
     await ground.heal(scenario.gateways, scenario.workers)
     witness = Witness()
-    prefer = PREFER_WHERE_FULL if small else form.prefer_where_202 if 202 in scenario.statuses else None
-    shape = form.shape if scenario.keeps_order_of_202s else replace(form.shape, unwaiting_share=0.0)
+    prefer = (
+        IMPATIENT if small or scenario.follows_202s else form.prefer_where_202 if 202 in scenario.statuses else None
+    )
+    unwaiting_share = form.shape.unwaiting_share if scenario.keeps_order_of_202s else 0.0
+    shape = replace(form.shape, unwaiting_share=unwaiting_share, follows_202s=scenario.follows_202s)
     load = Load(witness, list(ground.service.urls.values()), shape, scenario.id, prefer)
     async with load.running():
         await asyncio.sleep(form.seconds_before)
