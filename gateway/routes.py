@@ -123,8 +123,8 @@ ROUTES = (
         "applied one after another. With an `Idempotency-Key` a repeated request gets the stored outcome, whether it "
         "was applied or rejected. When the outcome takes longer than the wait, the answer is 202: the operation was "
         "accepted and will be decided exactly once; its `Location` says what became of it. Operations on the same "
-        "wallet that are sent later through the same gateway stay behind it; before sending one that must come after it "
-        "through another gateway, wait until the `Location` tells the outcome.",
+        "wallet that are sent later through the same gateway stay behind it; before sending one that must come after "
+        "it through another gateway, wait until the `Location` tells the outcome.",
         answers=(
             Answer(200, AppliedView, "Applied: the wallet after it.", (REPLAYED, WAIT_APPLIED)),
             Answer(202, PendingView, "Accepted, not decided yet.", (LOCATION, RETRY_AFTER, WAIT_APPLIED)),
