@@ -11,6 +11,7 @@ import itertools
 import logging
 import time
 from collections.abc import Collection, Sequence
+from itertools import islice
 from uuid import UUID
 
 import structlog
@@ -34,6 +35,7 @@ from worker.store import Store, WalletsLocked
 BLOCK_MS = 100  # longest wait in one read for ready wallets: new partitions and a stop are seen this soon
 RETRY_SECONDS = 0.1  # pause after Redis failed
 RECONNECT_SECONDS = 0.2  # pause after the session was lost
+LOCKED_IN_A_LINE = 100  # ids in one line of the log: what collects logs cuts longer ones
 
 log = structlog.get_logger(__name__)
 
@@ -160,7 +162,8 @@ class Shift:
         return Batch.of(self._aside.pass_by(list(batch.claims)), batch.claimed_at)
 
     def _put_aside(self, wallet_ids: Collection[UUID]) -> None:
-        log.warning("wallets are locked by somebody else", wallets=[str(wallet_id) for wallet_id in wallet_ids])
+        named = [str(wallet_id) for wallet_id in islice(wallet_ids, LOCKED_IN_A_LINE)]
+        log.warning("wallets are locked by somebody else", wallets=named, count=len(wallet_ids))
         self._aside.put(wallet_ids)
 
     async def _finish(self, batch: Batch, replies: Sequence[Reply]) -> bool:
