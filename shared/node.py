@@ -80,10 +80,11 @@ class Node:
         self._pool = ConnectionPool.from_url(
             url,
             socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            socket_keepalive=True,
             parser_class=ClusterParser,  # the other one makes no types of MOVED, ASK and TRYAGAIN
             retry=Retry(NoBackoff(), 0),  # retries belong to who knows what a repeated call means
         )
+        if "path" not in self._pool.connection_kwargs:  # a Unix socket knows no keepalive
+            self._pool.connection_kwargs["socket_keepalive"] = True
         if address:
             self._pool.connection_kwargs.update(host=address[0], port=address[1])
         # What redis-py makes of an answer, by command: streams as pairs of id and fields, and the like.

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis as Client
@@ -46,6 +47,18 @@ async def test_trip__answers_stand_in_the_order_of_the_commands_and_an_error_is_
 async def test_trip_with_nothing_to_ask__is_over_at_once(node: Node, client: Client) -> None:
     assert await node.trip([]) == []
     assert await connections(client) == 0
+
+
+async def test_trip_over_a_unix_socket__is_a_trip_like_any_other(tmp_path: Path) -> None:
+    server = Redis(tmp_path / "redis", arguments=["--unixsocket", str(tmp_path / "redis.sock")])
+    server.start()
+    node = Node(f"unix://{tmp_path}/redis.sock?db=1")
+    try:
+        assert await node.trip([("SET", "a", "1"), ("GET", "a")]) == [True, b"1"]
+        assert node.name == f"{tmp_path}/redis.sock"
+    finally:
+        await node.close()
+        server.stop()
 
 
 async def test_answers_of_megabytes__are_all_there(node: Node) -> None:
