@@ -93,7 +93,9 @@ class ChildProcess:
 
     def _spawn(self) -> "subprocess.Popen[bytes]":
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        with self.log_path.open("wb" if self._popen is None else "ab") as log:
+        if self._popen is None and self.log_path.exists():  # of the run before: it may tell why that ended
+            self.log_path.replace(self.log_path.with_name(f"{self.log_path.name}.1"))
+        with self.log_path.open("ab") as log:
             try:
                 return subprocess.Popen(
                     [*self.wrapper, *_bound_to_this_process(self.command, self.death_signal)],

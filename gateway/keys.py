@@ -25,6 +25,7 @@ from shared.process import prepare_database
 from shared.settings import GatewaySettings
 from shared.where import find
 
+NAME_MAX = 100
 EXPIRES_DAYS_MAX = 3_650  # who means longer means for ever, and should say so by leaving it out
 
 Command = Callable[[Connection, argparse.Namespace], Coroutine[Any, Any, int]]
@@ -102,7 +103,17 @@ def _state(row: dict[str, Any]) -> str:
 
 
 def _print(value: object) -> None:
-    sys.stdout.write(json.dumps(value, default=str) + "\n")
+    sys.stdout.write(json.dumps(value, default=_as_text) + "\n")
+
+
+def _as_text(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _name(text: str) -> str:
+    if text.strip() and text.isprintable() and len(text) <= NAME_MAX:
+        return text
+    raise argparse.ArgumentTypeError(f"a name has 1 to {NAME_MAX} printable characters")
 
 
 def _days(text: str) -> int:
@@ -115,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m gateway keys", description="Manage API keys.")
     commands = parser.add_subparsers(required=True, metavar="create|list|revoke")
     create = commands.add_parser("create", help="make a key; it is shown once")
-    create.add_argument("--name", required=True, help="whose key it is")
+    create.add_argument("--name", required=True, type=_name, help="whose key it is")
     create.add_argument(
         "--scope", required=True, action="append", choices=[scope.value for scope in Scope], help="may be repeated"
     )

@@ -154,7 +154,8 @@ def page_query(request: web.Request) -> PageQuery:
     status = request.query.get("status", Status.APPLIED.value)
     cursor = request.query.get("cursor")
     below_seq, below = _read_seq(cursor), _read_time(cursor)
-    errors = []
+    twice = [name for name in ("limit", "status", "cursor") if len(request.query.getall(name, ())) > 1]
+    errors = [(f"query.{name}", "must be given once") for name in twice]
     if not re.fullmatch(r"[0-9]{1,4}", limit, re.ASCII) or not 1 <= int(limit) <= PAGE_MAX:
         errors.append(("query.limit", f"must be a whole number from 1 to {PAGE_MAX}"))
     if status not in _STATUSES:

@@ -30,6 +30,9 @@ PROBE_SECONDS = 0.2  # pause between looks for a node that went silent
 RedisError = (redis.exceptions.RedisError, OSError, TimeoutError)
 
 
+_TOO_LATE = (TimeoutError, redis.exceptions.TimeoutError)  # of the trip, and of redis-py's connecting
+
+
 class Silent(redis.exceptions.ConnectionError):
     """A command was not sent: its node let an earlier one go unanswered, and was not heard of since."""
 
@@ -90,6 +93,7 @@ class Node:
         # What redis-py makes of an answer, by command: streams as pairs of id and fields, and the like.
         self._readers = dict(Redis(connection_pool=self._pool).response_callbacks)
         self._idle: list[_Wire] = []
+        self._is_closed = False
         self._avoids_silence = avoids_silence
         self._probe: asyncio.Task[None] | None = None
 
@@ -99,13 +103,19 @@ class Node:
         return str(self._pool.connection_kwargs.get("host", "localhost"))
 
     @property
+    def is_silent(self) -> bool:
+        """Whether it is asked nothing, because it let a trip run into its time-out and was not heard of since."""
+        return self._probe is not None
+
+    @property
     def name(self) -> str:
         """Host and port, or the path of its socket."""
         at = self._pool.connection_kwargs
         return str(at["path"]) if "path" in at else f"{self.host}:{at.get('port', 6379)}"
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; one that a trip is on, when that is over."""
+        self._is_closed = True
         if self._probe is not None:
             self._probe.cancel()
         for wire in self._idle:
@@ -121,7 +131,7 @@ class Node:
         try:
             return await self._trip(commands)
         except RedisError as error:
-            if isinstance(error, TimeoutError) and self._avoids_silence and self._probe is None:
+            if isinstance(error, _TOO_LATE) and self._avoids_silence and self._probe is None and not self._is_closed:
                 self._probe = asyncio.create_task(self._until_it_answers())
             return [error] * len(commands)
 
@@ -133,7 +143,10 @@ class Node:
             # What was asked and not read must not answer the next.
             await wire.close()
             raise
-        self._idle.append(wire)
+        if self._is_closed:
+            await wire.close()
+        else:
+            self._idle.append(wire)
         return [self._read(command[0], answer) for command, answer in zip(commands, answers, strict=True)]
 
     async def _take(self) -> "_Wire":
@@ -146,10 +159,14 @@ class Node:
         try:
             async with asyncio.timeout(SOCKET_TIMEOUT_SECONDS):
                 await connection.connect()
-            return _Wire(connection)
+            wire = _Wire(connection)
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
+        if not wire.is_open:
+            await wire.close()
+            raise redis.exceptions.ConnectionError("Redis closed the connection at once")
+        return wire
 
     def _read(self, name: str, answer: Any) -> Any:
         reader = self._readers.get(name)
@@ -207,6 +224,7 @@ class _Wire(asyncio.Protocol):
         if self._are_there is None or len(self._answers) > self._awaited:
             self.is_open = False  # nobody asked: what comes next would answer something else
         elif len(self._answers) == self._awaited and not self._are_there.done():
+            self.is_open = self.is_open and not self._reader.has_data()  # the beginning of one that nobody asked for
             self._are_there.set_result(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -219,8 +237,9 @@ class _Wire(asyncio.Protocol):
             self._are_there.set_exception(error)
 
     async def close(self) -> None:
-        """End the connection."""
+        """End the connection, and what was not sent yet with it."""
         self.is_open = False
+        self._transport.abort()
         await self._connection.disconnect(nowait=True)
 
 
@@ -228,7 +247,10 @@ _NOT_YET = object()
 
 
 def _error_of(text: str) -> Exception:
-    error: Exception = ClusterParser.parse_error(text)  # with types of MOVED, ASK and TRYAGAIN
+    try:
+        error: Exception = ClusterParser.parse_error(text)  # with types of MOVED, ASK and TRYAGAIN
+    except (ValueError, IndexError):  # MOVED and ASK name a slot and an address
+        return redis.exceptions.ResponseError(text)
     return error
 
 

@@ -163,7 +163,7 @@ class Nodes:
             if not self._is_stale or now - self._looked_at < REFRESH_SECONDS:
                 return
             self._looked_at = now
-            for node in (*self._nodes.values(), *self._seeds):
+            for node in sorted((*self._nodes.values(), *self._seeds), key=lambda node: node.is_silent):
                 [ranges] = await node.trip([("CLUSTER SLOTS",)])
                 if not isinstance(ranges, Exception) and ranges:
                     self._note_owners(node, ranges)

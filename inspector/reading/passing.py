@@ -21,6 +21,7 @@ from shared.money import format_units
 
 LOOK_SECONDS = 0.2
 GATEWAYS_SECONDS = 10.0  # between two looks for gateways that were not seen by a command of theirs
+NO_GATEWAY_SECONDS = 1.0  # the same while none is known: the reply key of one that rests is not there
 READY_PAGE = 100  # newly ready wallets of a partition that one look follows
 HEAD = 20  # waiting messages of one wallet that one look shows
 REMEMBERED = 50_000  # messages that are not shown a second time
@@ -42,8 +43,9 @@ class Passing:
         """Return what came since the last look, in order."""
         if not self._since_ms:
             self._since_ms = await redis_ms(self._stores)
-            self._ready = dict.fromkeys(self._stores.partitions, f"{self._since_ms}-0")
-        if time.monotonic() - self._looked_for_gateways_at > GATEWAYS_SECONDS:
+            self._ready = dict.fromkeys(self._stores.partitions, self._before)
+        every_seconds = GATEWAYS_SECONDS if self._replies else NO_GATEWAY_SECONDS
+        if time.monotonic() - self._looked_for_gateways_at > every_seconds:
             self._looked_for_gateways_at = time.monotonic()
             self._know(await reply_keys(self._stores))
         passed = [*await self._commands(), *await self._outcomes()]
@@ -51,7 +53,12 @@ class Passing:
 
     def _know(self, gateways: Iterable[str]) -> None:
         for key in gateways:
-            self._replies.setdefault(key, f"{self._since_ms}-0")
+            self._replies.setdefault(key, self._before)
+
+    @property
+    def _before(self) -> str:
+        """An id to read on from: what came in the very millisecond of the first look is seen."""
+        return f"{self._since_ms - 1}-0"
 
     async def _commands(self) -> list[Passed]:
         wallets = await self._wallets()

@@ -18,7 +18,7 @@ async def accepted_by_the_first(ground: Ground, proxy: Proxy, wallet_id: str, cl
     Returns the task of a client that waits until the deposit is decided.
     """
     proxy.cut_at(b"wallet_submit", Cut.BEFORE)
-    first = ground.witness.deposit(client, wallet_id, "1.00", prefer="wait=1", follow=[client])
+    first = ground.witness.deposit(client, wallet_id, "1.00", prefer="wait=0", follow=[client])
     following = start(first)
     await proxy.fired.wait()
     proxy.hold()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -208,6 +209,17 @@ def test_redis_started__answers_as_our_own_child_with_our_settings(redis: Redis)
     for name, value in wanted.items():
         assert ask(redis, operator.methodcaller("config_get", name)) == {name: value}
     assert redis.process.owns_port(redis.port)
+
+
+def test_another_run__keeps_the_log_of_the_one_before(tmp_path: Path) -> None:
+    for word in ("first", "second", "third"):
+        process = ChildProcess("echo", ["echo", word], tmp_path / "echo.log")
+        process.start()
+        while process.is_alive:
+            time.sleep(0.01)
+
+    assert (tmp_path / "echo.log").read_text() == "third\n"
+    assert (tmp_path / "echo.log.1").read_text() == "second\n"
 
 
 def test_redis_killed__comes_back_with_its_data_on_its_port(redis: Redis) -> None:

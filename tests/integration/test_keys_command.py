@@ -4,8 +4,11 @@ import asyncio
 import json
 import os
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from devstack import ports
 from devstack.process import PROJECT_DIR
@@ -40,7 +43,17 @@ async def test_in_the_folder_of_make_up__its_database_is_found_and_named(
     assert (code, token[:3]) == (0, "wk_")
     place = f"Postgres at {stores['postgres_host']}:{stores['postgres_port']}, database {stores['postgres_db']}"
     assert err.splitlines()[0] == f"{place} (from .data/stack.json)"
-    assert [key["name"] for key in json.loads(listed[1])] == ["me"]
+    [key] = json.loads(listed[1])
+    assert key["name"] == "me"
+    assert datetime.fromisoformat(key["created_at"]).isoformat() == key["created_at"]
+
+
+@pytest.mark.parametrize("name", ["", " ", "x" * 101, "two\nlines"])
+async def test_name_that_nobody_could_read__is_refused_before_anything_is_asked(tmp_path: Path, name: str) -> None:
+    code, out, err = await keys(tmp_path, "create", "--name", name, "--scope", "admin")
+
+    assert (code, out) == (2, "")
+    assert "a name has 1 to 100 printable characters" in err
 
 
 async def test_another_data_folder__is_found_by_the_environment_the_file_and_the_option(

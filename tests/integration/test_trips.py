@@ -1,16 +1,19 @@
 """Trips to one Redis server: each gets its own answers, whatever became of the one before it on that connection."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis as Client
 from redis.exceptions import ConnectionError as Broken
 from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as ConnectTimeout
 
 from devstack.redis import Redis
-from shared.node import Node
+from shared.node import Node, Silent, _error_of
 from tests.waiting import until
 
 PING = ("PING",)
@@ -130,6 +133,53 @@ async def test_answer_that_nobody_asked_for__its_connection_is_not_used_again(no
     await until(lambda: told(node))
 
     assert await node.trip([("ECHO", "mine")]) == [b"mine"]
+
+
+async def test_node_that_lets_nobody_connect__others_wait_for_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.node.CONNECT_TIMEOUT_SECONDS", 0.3)
+    with unreachable() as port:
+        node = Node(f"redis://127.0.0.1:{port}/0", avoids_silence=True)
+        [late] = await node.trip([PING])
+        [at_once] = await node.trip([PING])
+        assert node.is_silent
+        await node.close()
+
+    assert isinstance(late, ConnectTimeout)
+    assert isinstance(at_once, Silent)
+
+
+async def test_node_closed_under_a_trip__keeps_no_connection(node: Node, client: Client) -> None:
+    trip = asyncio.create_task(node.trip([FOR_EVER]))
+    await until(lambda: is_blocked(client))
+
+    await node.close()
+    await client.xadd("nothing", {"a": "1"})
+
+    assert await trip == [[[b"nothing", [(b"%s" % message_id, {b"a": b"1"})]]] for message_id in await ids(client)]
+    await until(lambda: is_alone(client))
+
+
+@pytest.mark.parametrize("text", ["MOVED", "MOVED x", "ASK", "ASK 1 nowhere", ""])
+def test_error_that_says_less_than_it_should__is_an_error_all_the_same(text: str) -> None:
+    assert isinstance(_error_of(text), ResponseError)
+
+
+@contextmanager
+def unreachable() -> Iterator[int]:
+    """Return a port where whoever connects waits: as many as the kernel lets wait are connected already."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+async def ids(client: Client) -> list[bytes]:
+    return [message_id for message_id, _ in await client.xrange("nothing")]
 
 
 async def is_blocked(client: Client) -> bool:

@@ -193,6 +193,7 @@ def test_status_that_cannot_be_listed__is_refused(status: str) -> None:
 def test_all_that_is_wrong_with_a_query__is_named() -> None:
     assert wrong_in_query("limit=0&status=foo") == {"query.limit", "query.status"}
     assert wrong_in_query("limit=0&cursor=x") == {"query.limit", "query.cursor"}
+    assert wrong_in_query("limit=1&limit=2&status=APPLIED&status=REJECTED") == {"query.limit", "query.status"}
     assert wrong_in_query("limit=0&status=foo&cursor=x") == {"query.limit", "query.status", "query.cursor"}
     # Of which list it should have been, nobody knows.
     for cursor in (encode_cursor(5), encode_cursor(datetime.now(UTC), WALLET)):
