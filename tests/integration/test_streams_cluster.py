@@ -1,44 +1,192 @@
-"""The door to Redis where that is a Cluster of which a node is away: what the others have is known."""
+"""The door to Redis where that is a Cluster of which a node is away or silent: the others are served, and what is known
+of its own is told as it is."""
 
 import asyncio
-from pathlib import Path
+import socket
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
+from uuid import UUID
 
 import pytest
 
 from devstack.cluster import Cluster
+from devstack.redis import Redis
+from gateway.dispatcher import Dispatcher
 from shared import keys
-from shared.commands import Command
-from shared.settings import Settings
-from shared.streams import RedisError, Streams
+from shared.commands import Command, Reply
+from shared.node import Node, Silent
+from shared.settings import GatewaySettings, Settings, WorkerSettings
+from shared.streams import RedisError, Streams, Submission
+from tests.books import BooksAsTheyStand
 from tests.commands import deposit, wallet_in
+from tests.integration.stage import claim_of
+from tests.waiting import until
+from worker.health import Health
+from worker.worker import Worker
 
 PARTITIONS = Settings.model_fields["partition_count"].default
 
 
-async def test_look_for_lost_messages_while_a_node_is_away__finds_those_of_the_others(tmp_path: Path) -> None:
-    cluster = Cluster(tmp_path)
-    await asyncio.to_thread(cluster.start)
-    streams = Streams(Settings.model_validate({"redis_url": cluster.urls, "redis_cluster": True}))
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
+    cluster.start()
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+async def cluster(nodes: Cluster) -> AsyncIterator[Cluster]:
+    """Three nodes that serve, and hold nothing."""
+    for node in nodes.nodes:
+        nodes.ask(node, "FLUSHALL")
+    yield nodes
+    await asyncio.to_thread(nodes.start)  # and again, whatever became of them
+
+
+@pytest.fixture
+async def streams(cluster: Cluster) -> AsyncIterator[Streams]:
+    opened = Streams(Settings.model_validate({"redis_url": cluster.urls, "redis_cluster": True}))
+    await opened.load_library()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that says nothing is taken to be silent sooner."""
+    monkeypatch.setattr("shared.node.SOCKET_TIMEOUT_SECONDS", 1.5)  # above every block
+    monkeypatch.setattr("shared.node.CONNECT_TIMEOUT_SECONDS", 0.5)
+
+
+def owner_of(cluster: Cluster, command: Command) -> Redis:
+    return cluster.owner(cluster.slot(stream_of(command)))
+
+
+async def test_look_for_lost_messages_while_a_node_is_away__finds_those_of_the_others(
+    cluster: Cluster, streams: Streams
+) -> None:
+    commands = [deposit(wallet_in(partition, PARTITIONS)) for partition in range(PARTITIONS)]
+    ids = await streams.submit(commands, 10, 10)
+    waiting = [(command, str(message_id)) for command, message_id in zip(commands, ids, strict=True)]
+    away = cluster.nodes[1]
+    theirs = {command.id for command in commands if owner_of(cluster, command) is away}
+    assert 0 < len(theirs) < PARTITIONS
+    assert await streams.missing(waiting) == []
+    gone = [(command, "1-1") for command in commands]
+
+    away.kill()
+
+    assert {command.id for command in await streams.missing(gone)} == {c.id for c in commands} - theirs
+    assert await streams.missing(waiting) == []
+    with pytest.raises(RedisError):
+        await streams.missing([pair for pair in waiting if pair[0].id in theirs])
+
+
+@pytest.mark.usefixtures("_quick")
+async def test_silent_node__what_is_not_sent_to_it_is_certainly_not_there(cluster: Cluster, streams: Streams) -> None:
+    commands = [deposit(wallet_in(partition, PARTITIONS)) for partition in range(PARTITIONS)]
+    frozen = cluster.nodes[1]
+    theirs = [command for command in commands if owner_of(cluster, command) is frozen]
+    others = [command for command in commands if command not in theirs]
+    frozen.pause()
+
+    sent = await streams.submit(theirs, 100, 100)
+    not_sent = await streams.submit(theirs, 100, 100)
+
+    assert set(sent) == {Submission.UNKNOWN}  # it may take them when it wakes
+    assert set(not_sent) == {Submission.NOT_RUN}  # so that they are refused for good, and no 202 is told
+    assert all(isinstance(answer, str) for answer in await streams.submit(others, 100, 100))
+
+    frozen.resume()
+
+    async def takes_them() -> bool:
+        return all(isinstance(answer, str) for answer in await streams.submit(theirs, 100, 100))
+
+    await until(takes_them, 10)
+
+
+@pytest.mark.usefixtures("_quick")
+async def test_reply_key_on_a_silent_node__keeps_nothing_from_being_finished(
+    cluster: Cluster, streams: Streams
+) -> None:
+    frozen = cluster.nodes[1]
+    reply_key = reply_key_on(cluster, frozen)
+    command = command_elsewhere(cluster, frozen)
+    await streams.submit([command], 10, 10)
+    partition = keys.partition_of(command.wallet_id, PARTITIONS)
+    claims = await claim_of(streams, [partition])
+    frozen.pause()
+
+    for _ in range(2):  # sent in vain, and not sent
+        await streams.finish(claims, {reply_key: []}, 60, 256)
+        assert await streams.find_waiting(command.wallet_id, command.id) is None
+
+
+@pytest.mark.usefixtures("_quick")
+async def test_gateway_whose_reply_key_is_on_a_silent_node__is_told_its_outcomes_by_another(
+    cluster: Cluster, stores: dict[str, Any], books: BooksAsTheyStand
+) -> None:
+    values = {**stores, "redis_url": cluster.urls, "redis_cluster": True}
+    settings = GatewaySettings(**values)
+    streams, worker_streams, stop = Streams(settings), Streams(settings), asyncio.Event()
+    await streams.load_library()
+    frozen = cluster.nodes[1]
+
+    async def finds_nothing(_: Sequence[UUID]) -> Sequence[Reply]:
+        return []
+
+    dispatcher = Dispatcher(settings, streams, finds_nothing)
+    dispatcher.reply_key = reply_key_on(cluster, frozen)
+    wallet_id = command_elsewhere(cluster, frozen).wallet_id
+    await books.connection.execute("INSERT INTO wallets (id) VALUES ($1)", wallet_id)
+    worker = Worker(WorkerSettings(**values), worker_streams, Health(WorkerSettings(**values)))
+
+    async def reads_elsewhere() -> bool:
+        return cluster.owner(cluster.slot(dispatcher.reply_key)) is not frozen
+
+    working = asyncio.create_task(worker.run(stop))
     try:
-        await streams.load_library()
-        commands = [deposit(wallet_in(partition, PARTITIONS)) for partition in range(PARTITIONS)]
-        ids = await streams.submit(commands, 10, 10)
-        waiting = [(command, str(message_id)) for command, message_id in zip(commands, ids, strict=True)]
-        away = cluster.nodes[1]
-        theirs = {command.id for command in commands if cluster.owner(cluster.slot(stream_of(command))) is away}
-        assert 0 < len(theirs) < PARTITIONS
-        assert await streams.missing(waiting) == []
-        gone = [(command, "1-1") for command in commands]
-
-        away.kill()
-
-        assert {command.id for command in await streams.missing(gone)} == {c.id for c in commands} - theirs
-        assert await streams.missing(waiting) == []
-        with pytest.raises(RedisError):
-            await streams.missing([pair for pair in waiting if pair[0].id in theirs])
+        async with dispatcher.running():
+            first = await dispatcher.submit(deposit(wallet_id, reply_to=dispatcher.reply_key), 10)
+            frozen.pause()
+            await until(reads_elsewhere, 10)
+            second = await dispatcher.submit(deposit(wallet_id, reply_to=dispatcher.reply_key), 10)
     finally:
+        frozen.resume()
+        stop.set()
+        await working
         await streams.close()
-        cluster.stop()
+        await worker_streams.close()
+
+    assert [reply.operation.seq for reply in (first, second)] == [1, 2]
+
+
+@pytest.mark.usefixtures("_quick")
+async def test_node_that_takes_no_connection__is_silent_too() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, socket.create_connection(full.getsockname()):
+        node = Node("redis://127.0.0.1", full.getsockname(), avoids_silence=True)
+        try:
+            [first] = await node.trip([("PING",)])
+            [second] = await node.trip([("PING",)])
+        finally:
+            await node.close()
+
+    assert isinstance(first, RedisError)
+    assert not isinstance(first, Silent)
+    assert isinstance(second, Silent), "it is waited for again and again"
+
+
+def command_elsewhere(cluster: Cluster, node: Redis) -> Command:
+    """Return a command whose wallet's stream lives on another node."""
+    commands = (deposit(wallet_in(partition, PARTITIONS)) for partition in range(PARTITIONS))
+    return next(command for command in commands if owner_of(cluster, command) is not node)
+
+
+def reply_key_on(cluster: Cluster, node: Redis) -> str:
+    """Return a reply key that lives on a node."""
+    names = (keys.reply_stream(f"number-{number}") for number in range(1_000))
+    return next(name for name in names if cluster.owner(cluster.slot(name)) is node)
 
 
 def stream_of(command: Command) -> str:
