@@ -2,7 +2,6 @@
 of its own is told as it is."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 from uuid import UUID
@@ -14,7 +13,6 @@ from devstack.redis import Redis
 from gateway.dispatcher import Dispatcher
 from shared import keys
 from shared.commands import Command, Reply
-from shared.node import Node, Silent
 from shared.settings import GatewaySettings, Settings, WorkerSettings
 from shared.streams import RedisError, Streams, Submission
 from tests.books import BooksAsTheyStand
@@ -160,21 +158,6 @@ async def test_gateway_whose_reply_key_is_on_a_silent_node__is_told_its_outcomes
         await worker_streams.close()
 
     assert [reply.operation.seq for reply in (first, second)] == [1, 2]
-
-
-@pytest.mark.usefixtures("_quick")
-async def test_node_that_takes_no_connection__is_silent_too() -> None:
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, socket.create_connection(full.getsockname()):
-        node = Node("redis://127.0.0.1", full.getsockname(), avoids_silence=True)
-        try:
-            [first] = await node.trip([("PING",)])
-            [second] = await node.trip([("PING",)])
-        finally:
-            await node.close()
-
-    assert isinstance(first, RedisError)
-    assert not isinstance(first, Silent)
-    assert isinstance(second, Silent), "it is waited for again and again"
 
 
 def command_elsewhere(cluster: Cluster, node: Redis) -> Command:
