@@ -11,7 +11,7 @@ from typing import Any
 import sql
 from shared.database import Connection, DatabaseError, Record, connect
 from shared.errors import OperatorError
-from shared.node import RedisError, is_refused
+from shared.node import RedisError, is_refused, is_wrong_type
 from shared.nodes import Call, Nodes
 from shared.settings import WorkerSettings
 
@@ -74,7 +74,12 @@ class Stores:
         answers: list[Any] = []
         for start in range(0, len(calls), CALLS_PER_TRIP):
             answers += await self._nodes.many(calls[start : start + CALLS_PER_TRIP])
-        for answer in answers:
+        for (key, _), answer in zip(calls, answers, strict=True):
+            if is_wrong_type(answer):
+                raise Unanswered(
+                    f"Redis at {self._redis} has something else at {key} than this service puts there: somebody wrote "
+                    "it by hand. Delete that key, then run `repair`."
+                )
             if isinstance(answer, Exception):
                 raise self.unanswered(answer)
         return answers

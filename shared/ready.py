@@ -107,13 +107,9 @@ class SingleReader:
                 raise answer
         found = {p for p, type_ in zip(partitions, types, strict=True) if type_ not in (b"stream", b"none")}
         if new := found - self._spoilt:
-            log.error(
-                "ready keys that hold no stream",
-                keys=[keys.ready_stream(partition) for partition in sorted(new)],
-                what_to_do="delete them: their partitions go on, and the sweep makes the wallets ready that wait",
-            )
+            _tell_spoilt(new)
         if mended := (self._spoilt & set(partitions)) - found:
-            log.info("ready keys are in order again", keys=[keys.ready_stream(p) for p in sorted(mended)])
+            _tell_mended(mended)
         self._spoilt = (self._spoilt - set(partitions)) | found
         self._look_again_at = time.monotonic() + SPOILT_SECONDS
 
@@ -124,7 +120,8 @@ class ClusterReader:
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
         self._reads: dict[int, asyncio.Task[list[Ready]]] = {}
-        self._unread: set[int] = set()  # partitions whose last read failed
+        self._unread: set[int] = set()  # partitions whose last read failed: their node is away
+        self._spoilt: set[int] = set()  # partitions whose key holds something else
 
     async def wait(self, partitions: Sequence[int], wallets_max: int, block_ms: int) -> list[Ready]:
         for partition in partitions:
@@ -146,16 +143,39 @@ class ClusterReader:
             stream = keys.ready_stream(partition)
             ready = list(_ready_in(await self._nodes.read([stream], wallets_max, CLUSTER_BLOCK_MS)))
         except RedisError as error:
-            if not self._unread:  # one line for all that a node has
-                log.warning("cannot read partitions", first=partition, error=repr(error))
-            self._unread.add(partition)
+            self._note_failure(partition, error)
             await asyncio.sleep(CLUSTER_BLOCK_MS / 1000)
             return []
+        if partition in self._spoilt:
+            self._spoilt.discard(partition)
+            _tell_mended([partition])
         if partition in self._unread:
             self._unread.discard(partition)
             if not self._unread:
                 log.info("all partitions are read again")
         return ready
+
+    def _note_failure(self, partition: int, error: Exception) -> None:
+        if is_wrong_type(error):
+            if partition not in self._spoilt:
+                _tell_spoilt([partition])
+            self._spoilt.add(partition)
+            return
+        if not self._unread:  # one line for all that a node has
+            log.warning("cannot read partitions", first=partition, error=repr(error))
+        self._unread.add(partition)
+
+
+def _tell_spoilt(partitions: Iterable[int]) -> None:
+    log.error(
+        "ready keys that hold no stream",
+        keys=[keys.ready_stream(partition) for partition in sorted(partitions)],
+        what_to_do="delete them: their partitions go on, and the sweep makes the wallets ready that wait",
+    )
+
+
+def _tell_mended(partitions: Iterable[int]) -> None:
+    log.info("ready keys are in order again", keys=[keys.ready_stream(partition) for partition in sorted(partitions)])
 
 
 def _ready_in(answer: Iterable[Any]) -> Iterator[Ready]:

@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 import redis
 
+from devstack.cluster import Cluster
 from devstack.postgres import Postgres
 from devstack.redis import Redis
 from shared import logs
@@ -57,6 +58,24 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def cluster_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A Redis Cluster of three nodes for the tests of a file."""
+    nodes = Cluster(tmp_path_factory.mktemp("cluster"))
+    nodes.start()
+    yield nodes
+    nodes.stop()
+
+
+@pytest.fixture
+async def cluster(cluster_nodes: Cluster) -> AsyncIterator[Cluster]:
+    """Three nodes that serve, and hold nothing."""
+    for node in cluster_nodes.nodes:
+        cluster_nodes.ask(node, "FLUSHALL")
+    yield cluster_nodes
+    await asyncio.to_thread(cluster_nodes.start)  # and again, whatever became of them
 
 
 @pytest.fixture(scope="session")

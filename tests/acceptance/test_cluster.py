@@ -1,7 +1,7 @@
 """The same service on a Redis Cluster of three real nodes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,9 @@ from shared.settings import Settings
 from tests.service import Client, Service
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    nodes = Cluster(tmp_path_factory.mktemp("cluster"))
-    nodes.start()
-    yield nodes
-    nodes.stop()
-
-
 @pytest.fixture
 async def on_cluster(cluster: Cluster, stores: dict[str, Any], tmp_path: Path) -> AsyncIterator[Service]:
-    """A gateway and two workers over the cluster; nothing is left of earlier tests."""
-    for node in cluster.nodes:
-        cluster.ask(node, "FLUSHALL")
+    """A gateway and two workers over the cluster."""
     settings = Settings(**{**stores, "redis_url": cluster.url})
     own = replace(Service(settings, tmp_path), environment={"REDIS_CLUSTER": "true"})
     own.start_gateway()

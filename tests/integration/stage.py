@@ -1,7 +1,9 @@
-"""Streams under test beside a plain client that looks at what they left in Redis."""
+"""Streams under test beside a plain client that looks at what they left in Redis, and a worker of this process."""
 
+import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -11,8 +13,10 @@ from redis.asyncio import Redis as Client
 from shared import keys
 from shared.commands import Command
 from shared.messages import Claim
-from shared.settings import Settings
+from shared.settings import Settings, WorkerSettings
 from shared.streams import Streams
+from worker.health import Health
+from worker.worker import Worker
 
 PARTITIONS = 4
 MANY = 1_000
@@ -73,6 +77,19 @@ class Stage:
         """Return every key there is, but for the two that each partition has for good."""
         fixed = {key for p in range(PARTITIONS) for key in (keys.meta(p), keys.ready_stream(p))}
         return {key.decode() for key in await self.client.keys()} - fixed
+
+
+@asynccontextmanager
+async def working(settings: WorkerSettings) -> AsyncIterator[None]:
+    """Have a worker work meanwhile; leaving tells it to stop, and waits until it has."""
+    streams, stop = Streams(settings), asyncio.Event()
+    running = asyncio.create_task(Worker(settings, streams, Health(settings)).run(stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await running
+        await streams.close()
 
 
 async def claim_of(

@@ -1,6 +1,5 @@
 """Dead letters that Redis does not take: their slot is being moved, or another key was made under their name."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,9 +11,8 @@ from shared.settings import WorkerSettings
 from shared.streams import Streams
 from tests.books import BooksAsTheyStand
 from tests.commands import deposit, wallet_in
+from tests.integration.stage import working
 from tests.waiting import until
-from worker.health import Health
-from worker.worker import Worker
 
 SPOILT, SAME, OTHER = 5, 5, 9  # partitions
 COUNT = 64
@@ -36,14 +34,12 @@ async def test_dead_letter_that_cannot_be_buried__holds_up_its_own_wallet_and_no
     await client.set(keys.dead_stream(SPOILT), "made by hand")
     await streams.submit([deposit(spoilt)], 100, 100)
     unreadable = await client.xadd(keys.wallet_stream(SPOILT, spoilt), {"no": "command"})
-    stop = asyncio.Event()
 
     async def nothing_waits(*wallets: Any) -> bool:
         names = [keys.wallet_stream(keys.partition_of(each, COUNT), each) for each in wallets]
         return not await client.exists(*names)
 
-    working = asyncio.create_task(Worker(worker_settings, streams, Health(worker_settings)).run(stop))
-    try:
+    async with working(worker_settings):
         for _ in range(3):  # batch after batch
             await streams.submit([deposit(wallet_id) for wallet_id in others for _ in range(40)], 100, 100)
             await until(lambda: nothing_waits(*others))
@@ -52,9 +48,6 @@ async def test_dead_letter_that_cannot_be_buried__holds_up_its_own_wallet_and_no
 
         await client.delete(keys.dead_stream(SPOILT))
         await until(lambda: nothing_waits(spoilt))
-    finally:
-        stop.set()
-        await working
 
     assert [await books.balance(wallet_id) for wallet_id in (spoilt, *others)] == [100, 12_000, 12_000]
     [(_, letter)] = await client.xrange(keys.dead_stream(SPOILT))

@@ -24,12 +24,11 @@ from shared.settings import GatewaySettings, WorkerSettings
 from shared.streams import Streams
 from tests.books import BooksAsTheyStand
 from tests.commands import deposit, empty_wallet, wallet_in, withdraw
+from tests.integration import stage
 from tests.waiting import until
-from worker.health import Health
 from worker.ledger import decide
 from worker.session import Session
 from worker.store import Store
-from worker.worker import Worker
 
 WAIT = 10.0  # far longer than anything here takes
 SHORT = 0.05
@@ -107,15 +106,8 @@ async def _open_desk(stores: dict[str, Any], **changes: Any) -> AsyncIterator[De
     await streams.close()
 
 
-@asynccontextmanager
-async def _working(stores: dict[str, Any]) -> AsyncIterator[None]:
-    settings = WorkerSettings(**stores, worker_name="worker-under-test")
-    streams, stop = Streams(settings), asyncio.Event()
-    task = asyncio.create_task(Worker(settings, streams, Health(settings)).run(stop))
-    yield
-    stop.set()
-    await task
-    await streams.close()
+def _working(stores: dict[str, Any]) -> AbstractAsyncContextManager[None]:
+    return stage.working(WorkerSettings(**stores, worker_name="worker-under-test"))
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The inspector on a Redis Cluster: every look and every repair goes to the node that has the partition."""
 
 import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,14 +14,6 @@ from tests.commands import deposit, wallet_in
 from tests.integration.inspector_stage import Inspector
 
 COUNT = Settings.model_fields["partition_count"].default
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    nodes = Cluster(tmp_path_factory.mktemp("inspected-cluster"))
-    nodes.start()
-    yield nodes
-    nodes.stop()
 
 
 async def test_every_look_and_repair__works_on_all_nodes(

@@ -275,6 +275,23 @@ async def test_repair_that_cannot_go_on__tells_what_it_did_before(
     assert said.lines[1].startswith(f"it ended there: Redis at {own_redis.host}:{own_redis.port} did not answer: ")
 
 
+async def test_ready_key_of_the_wrong_type__is_named_with_what_to_do_which_helps(
+    inspect: Inspector, streams: Streams, client: Client
+) -> None:
+    wallet = await three_waiting(streams)
+    await client.set(keys.ready_stream(P), "by hand")
+
+    for command in ("doctor", "repair --yes", "oldest", "partitions", "overview"):
+        said = await inspect(*command.split())
+        assert said.code, command
+        assert f"has something else at {keys.ready_stream(P)} than this service puts there" in said.err, command
+        assert len(said.err.splitlines()) == 1, command
+
+    await client.delete(keys.ready_stream(P))
+    assert f"made wallet {wallet} of partition {P} ready" in (await inspect("repair", "--yes")).lines
+    assert (await inspect.check("streams_without_ready_message"))["verdict"] == "ok"
+
+
 async def test_settings_that_endanger_data__are_found(on_own_redis: dict[str, Any], own_redis: Redis) -> None:
     inspect = Inspector(Settings(**on_own_redis))
     assert (await inspect.check("redis_settings"))["verdict"] == "ok"

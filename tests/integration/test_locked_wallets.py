@@ -1,6 +1,5 @@
 """A wallet whose row somebody else has locked: by hand, and forgotten. No other wallet stands still for it."""
 
-import asyncio
 from uuid import UUID
 
 import pytest
@@ -10,10 +9,9 @@ from shared.streams import Streams
 from tests.books import BooksAsTheyStand
 from tests.commands import deposit, wallet_in
 from tests.integration.conftest import OpenSession
+from tests.integration.stage import working
 from tests.waiting import until
-from worker.health import Health
 from worker.store import Store, WalletsLocked
-from worker.worker import Worker
 
 COUNT = 64
 SAME, OTHER = 5, 9  # partitions
@@ -42,13 +40,12 @@ async def test_wallet_whose_row_is_locked_by_hand__waits_alone_and_goes_on_after
     locked, *others = [wallet_in(partition, COUNT) for partition in (SAME, SAME, OTHER)]
     for wallet_id in (locked, *others):
         await books.connection.execute("INSERT INTO wallets (id) VALUES ($1)", wallet_id)
-    by_hand, stop = await open_session(), asyncio.Event()
+    by_hand = await open_session()
 
     async def are_settled(count: int) -> bool:
         return {len(await books.operations(wallet_id)) for wallet_id in others} == {count}
 
-    working = asyncio.create_task(Worker(worker_settings, streams, Health(worker_settings)).run(stop))
-    try:
+    async with working(worker_settings):
         async with by_hand.transaction() as forgotten:
             await forgotten.execute("UPDATE wallets SET balance = balance WHERE id = $1", locked)
             await streams.submit([deposit(locked) for _ in range(3)], 100, 100)
@@ -61,9 +58,6 @@ async def test_wallet_whose_row_is_locked_by_hand__waits_alone_and_goes_on_after
             return len(await books.operations(locked)) == 3
 
         await until(is_settled, 10)
-    finally:
-        stop.set()
-        await working
 
     assert [operation.seq for operation in await books.operations(locked)] == [1, 2, 3]
     assert not await streams.wait_ready(range(COUNT), 10, 1)

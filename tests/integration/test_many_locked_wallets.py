@@ -1,6 +1,5 @@
 """Hundreds of wallets whose rows somebody else has locked, as a long transaction by hand does: others are served."""
 
-import asyncio
 import time
 from typing import Any
 
@@ -12,10 +11,9 @@ from shared.settings import WorkerSettings
 from shared.streams import Streams
 from tests.books import BooksAsTheyStand
 from tests.commands import deposit, wallet_in
+from tests.integration.stage import working
 from tests.waiting import until
-from worker.health import Health
 from worker.store import Store, WalletsLocked
-from worker.worker import Worker
 
 COUNT = 64
 SAME, OTHER = 5, 9  # partitions
@@ -32,7 +30,7 @@ async def test_many_wallets_locked_for_long__are_waited_for_once_and_the_others_
     locked = [wallet_in(SAME, COUNT) for _ in range(LOCKED)]
     others = [wallet_in(partition, COUNT) for partition in (SAME, OTHER)]
     await books.connection.executemany("INSERT INTO wallets (id) VALUES ($1)", [(w,) for w in (*locked, *others)])
-    by_hand, stop, rounds = await connect(worker_settings, "by hand"), asyncio.Event(), 0
+    by_hand, rounds = await connect(worker_settings, "by hand"), 0
 
     async def are_settled() -> bool:
         return {len(await books.operations(wallet_id)) for wallet_id in others} == {rounds}
@@ -41,8 +39,7 @@ async def test_many_wallets_locked_for_long__are_waited_for_once_and_the_others_
         count = await books.connection.fetchval("SELECT count(*) FROM operations")
         return bool(count == LOCKED + len(others) * rounds)
 
-    working = asyncio.create_task(Worker(worker_settings, streams, Health(worker_settings)).run(stop))
-    try:
+    async with working(worker_settings):
         async with by_hand.transaction():
             await by_hand.execute("UPDATE wallets SET balance = balance WHERE id = ANY ($1::uuid[])", locked)
             await streams.submit([deposit(wallet_id) for wallet_id in locked], 100, 1_000)
@@ -52,10 +49,7 @@ async def test_many_wallets_locked_for_long__are_waited_for_once_and_the_others_
                 await streams.submit([deposit(wallet_id) for wallet_id in others], 100, 1_000)
                 await until(are_settled)
         await until(all_are_settled, 10)
-    finally:
-        stop.set()
-        await working
-        await by_hand.close()
+    await by_hand.close()
 
     # Each wait is a second in which this worker serves nobody.
     assert len(waits) == 1

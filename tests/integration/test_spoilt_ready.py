@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -15,10 +14,9 @@ from shared.settings import MaintenanceSettings, WorkerSettings
 from shared.streams import Streams, Submission
 from tests.books import BooksAsTheyStand
 from tests.commands import deposit, wallet_in
+from tests.integration.stage import working
 from tests.waiting import until
-from worker.health import Health
 from worker.housekeeping.sweep import Sweep
-from worker.worker import Worker
 
 COUNT = 64
 SPOILT, *OTHERS = 5, 9, 40  # partitions
@@ -29,16 +27,6 @@ SPOILT_LINE = "ready keys that hold no stream"
 async def client(worker_settings: WorkerSettings) -> AsyncIterator[Client]:
     async with Client.from_url(worker_settings.redis_url.get_secret_value()) as opened:
         yield opened
-
-
-@asynccontextmanager
-async def _working(settings: WorkerSettings) -> AsyncIterator[None]:
-    streams, stop = Streams(settings), asyncio.Event()
-    working = asyncio.create_task(Worker(settings, streams, Health(settings)).run(stop))
-    yield
-    stop.set()
-    await working
-    await streams.close()
 
 
 async def test_ready_key_of_the_wrong_type__its_partition_alone_waits_and_goes_on_once_the_key_is_gone(
@@ -56,7 +44,7 @@ async def test_ready_key_of_the_wrong_type__its_partition_alone_waits_and_goes_o
 
     with capture_logs() as lines:
         await client.set(keys.ready_stream(SPOILT), "by hand")
-        async with _working(worker_settings):
+        async with working(worker_settings):
             for count in range(1, 4):
                 await streams.submit([deposit(wallet_id) for wallet_id in others], 100, 100)
                 await until(lambda count=count: are_settled(count))  # type: ignore[misc] # its lambda
@@ -89,7 +77,7 @@ async def test_ready_stream_overwritten_while_wallets_wait__they_go_on_once_it_w
         return len(await books.operations(spoilt)) == 1
 
     with capture_logs() as lines:
-        async with _working(worker_settings):
+        async with working(worker_settings):
             await until(lambda: _has(lines, SPOILT_LINE))
             await client.delete(keys.ready_stream(SPOILT))
             assert await _sweep(stores, books) == 1

@@ -1,12 +1,12 @@
 """The door to Redis where that is a Cluster of which a node is away or silent: the others are served, and what is known
 of its own is told as it is."""
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from uuid import UUID
 
 import pytest
+from structlog.testing import capture_logs
 
 from devstack.cluster import Cluster
 from devstack.redis import Redis
@@ -17,29 +17,10 @@ from shared.settings import GatewaySettings, Settings, WorkerSettings
 from shared.streams import RedisError, Streams, Submission
 from tests.books import BooksAsTheyStand
 from tests.commands import deposit, wallet_in
-from tests.integration.stage import claim_of
+from tests.integration.stage import claim_of, working
 from tests.waiting import until
-from worker.health import Health
-from worker.worker import Worker
 
 PARTITIONS = Settings.model_fields["partition_count"].default
-
-
-@pytest.fixture(scope="module")
-def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
-    cluster.start()
-    yield cluster
-    cluster.stop()
-
-
-@pytest.fixture
-async def cluster(nodes: Cluster) -> AsyncIterator[Cluster]:
-    """Three nodes that serve, and hold nothing."""
-    for node in nodes.nodes:
-        nodes.ask(node, "FLUSHALL")
-    yield nodes
-    await asyncio.to_thread(nodes.start)  # and again, whatever became of them
 
 
 @pytest.fixture
@@ -104,6 +85,31 @@ async def test_silent_node__what_is_not_sent_to_it_is_certainly_not_there(cluste
     await until(takes_them, 10)
 
 
+async def test_ready_key_of_the_wrong_type__is_named_with_what_to_do_and_its_partition_alone_waits(
+    cluster: Cluster, streams: Streams
+) -> None:
+    spoilt, other = 5, 9
+    key = keys.ready_stream(spoilt)
+    owner = cluster.owner(cluster.slot(key))
+    cluster.ask(owner, "SET", key, "by hand")
+    commands = [deposit(wallet_in(partition, PARTITIONS)) for partition in (spoilt, other)]
+    refused, accepted = await streams.submit(commands, 10, 10)
+    assert (refused, isinstance(accepted, str)) == (Submission.NOT_A_STREAM, True)
+
+    async def is_ready(partition: int) -> bool:
+        return any(one.partition == partition for one in await streams.wait_ready([spoilt, other], 10, 100))
+
+    with capture_logs() as lines:
+        for _ in range(3):
+            await until(lambda: is_ready(other))
+        cluster.ask(owner, "DEL", key)
+        await streams.submit(commands[:1], 10, 10)
+        await until(lambda: is_ready(spoilt))
+
+    told = [(line["log_level"], line.get("keys"), "what_to_do" in line) for line in lines]
+    assert told == [("error", [key], True), ("info", [key], False)]
+
+
 @pytest.mark.usefixtures("_quick")
 async def test_reply_key_on_a_silent_node__keeps_nothing_from_being_finished(
     cluster: Cluster, streams: Streams
@@ -127,7 +133,7 @@ async def test_gateway_whose_reply_key_is_on_a_silent_node__is_told_its_outcomes
 ) -> None:
     values = {**stores, "redis_url": cluster.urls, "redis_cluster": True}
     settings = GatewaySettings(**values)
-    streams, worker_streams, stop = Streams(settings), Streams(settings), asyncio.Event()
+    streams = Streams(settings)
     await streams.load_library()
     frozen = cluster.nodes[1]
 
@@ -138,24 +144,19 @@ async def test_gateway_whose_reply_key_is_on_a_silent_node__is_told_its_outcomes
     dispatcher.reply_key = reply_key_on(cluster, frozen)
     wallet_id = command_elsewhere(cluster, frozen).wallet_id
     await books.connection.execute("INSERT INTO wallets (id) VALUES ($1)", wallet_id)
-    worker = Worker(WorkerSettings(**values), worker_streams, Health(WorkerSettings(**values)))
 
     async def reads_elsewhere() -> bool:
         return cluster.owner(cluster.slot(dispatcher.reply_key)) is not frozen
 
-    working = asyncio.create_task(worker.run(stop))
-    try:
-        async with dispatcher.running():
+    async with working(WorkerSettings(**values)), dispatcher.running():
+        try:
             first = await dispatcher.submit(deposit(wallet_id, reply_to=dispatcher.reply_key), 10)
             frozen.pause()
             await until(reads_elsewhere, 10)
             second = await dispatcher.submit(deposit(wallet_id, reply_to=dispatcher.reply_key), 10)
-    finally:
-        frozen.resume()
-        stop.set()
-        await working
-        await streams.close()
-        await worker_streams.close()
+        finally:
+            frozen.resume()
+    await streams.close()
 
     assert [reply.operation.seq for reply in (first, second)] == [1, 2]
 

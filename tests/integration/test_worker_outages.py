@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections import Counter
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,11 @@ from shared.settings import Settings, WorkerSettings
 from shared.streams import Streams
 from tests.books import BooksAsTheyStand
 from tests.commands import deposit
+from tests.integration.stage import working
 from tests.scraping import scrape, total
 from tests.service import Service
 from tests.waiting import until
 from worker import metrics
-from worker.health import Health
-from worker.worker import Worker
 
 TRIES = 8  # of a worker whose store is away: a line for each would be seen
 START_SECONDS_MAX = 15.0
@@ -143,7 +143,6 @@ async def test_redis_that_only_reads__is_told_once_although_claims_succeed(
     await streams.submit([deposit(wallet_id)], 10, 10)
     await client.replicaof("127.0.0.1", str(ports.pick_free()))  # a replica answers reads, and refuses to write
     failed_before = metrics.FINISH_FAILURES._value.get()
-    stop = asyncio.Event()
 
     async def has_failed() -> bool:
         return bool(metrics.FINISH_FAILURES._value.get() >= failed_before + TRIES)
@@ -152,17 +151,13 @@ async def test_redis_that_only_reads__is_told_once_although_claims_succeed(
         return not bool(await client.exists(keys.wallet_stream(keys.partition_of(wallet_id, 64), wallet_id)))
 
     with capture_logs() as lines:
-        running = asyncio.create_task(Worker(settings, streams, Health(settings)).run(stop))
-        try:
+        async with working(settings):
             await until(has_failed, 15)
             await client.replicaof("NO", "ONE")
             await until(is_finished)
-        finally:
-            stop.set()
-            await running
-            await streams.close()
-            await client.aclose()
-            await connection.close()
+    await streams.close()
+    await client.aclose()
+    await connection.close()
 
     events = Counter(line["event"] for line in lines)
     assert (events["redis is away"], events["redis answers again"]) == (1, 1)
@@ -171,7 +166,6 @@ async def test_redis_that_only_reads__is_told_once_although_claims_succeed(
 async def test_workers_that_want_the_same_partitions__say_what_they_took_and_no_more(
     stores: dict[str, Any], streams: Streams
 ) -> None:
-    stop = asyncio.Event()
     names = [f"worker-{number}" for number in range(8)]
     settings = [WorkerSettings(**stores, worker_name=name) for name in names]
 
@@ -184,10 +178,9 @@ async def test_workers_that_want_the_same_partitions__say_what_they_took_and_no_
         return await owned() == settings[0].partition_count
 
     with capture_logs() as lines:
-        working = [asyncio.create_task(Worker(one, streams, Health(one)).run(stop)) for one in settings]
-        await until(all_are_owned, 15)
-        stop.set()
-        await asyncio.gather(*working)
+        async with AsyncExitStack() as workers:
+            await asyncio.gather(*(workers.enter_async_context(working(one)) for one in settings))
+            await until(all_are_owned, 15)
 
     took = [line["partitions"] for line in lines if line["event"] == "took partitions"]
     assert took
