@@ -16,7 +16,7 @@ from uuid import UUID
 import structlog
 
 from shared import keys
-from shared.codec import Unreadable, decode_command, decode_replies, encode_command, encode_replies
+from shared.codec import Unreadable, decode_command, decode_replies, encode_command, encode_replies, texts_of
 from shared.commands import Command, Reply
 from shared.messages import Claim, Message, Ready
 from shared.node import RedisError, is_unknown_function, is_wrong_type, was_not_run
@@ -109,9 +109,9 @@ class Streams:
                 on += (keys.ready_stream(partition), keys.meta(partition))
                 args.append(len(indexes))
                 for index in indexes:
-                    fields = encode_command(commands[index])
-                    on.append(prefix + fields[0])
-                    args += fields
+                    wallet = str(commands[index].wallet_id)
+                    on.append(prefix + wallet)
+                    args += (wallet, encode_command(commands[index]))
             calls.append(("wallet_submit", on, args))
         results: list[str | Submission | Full] = [Submission.UNKNOWN] * len(commands)
         answers = await self._call(calls)
@@ -149,9 +149,9 @@ class Streams:
 
     async def find_waiting(self, wallet_id: UUID, operation_id: UUID) -> Command | None:
         """Look through a wallet's waiting messages for one command; reads at most the whole queue, page by page."""
-        wanted = str(operation_id).encode()
+        wanted = str(operation_id)
         async for fields in self._messages(self._wallet_stream(wallet_id)):
-            if fields.get(b"id") == wanted:
+            if texts_of(fields).get("id") == wanted:
                 try:
                     return decode_command(wallet_id, fields)
                 except Unreadable:

@@ -3,7 +3,8 @@
 -- The functions that change the streams (Redis >= 7.0 or Valkey). Each runs atomically; those that take several
 -- partitions are given one at a time on a Redis Cluster, where the keys of a partition share a slot by their hash tag:
 --
---   {pNN}:wallet:<uuid>  stream  the wallet's waiting messages; deleted when empty
+--   {pNN}:wallet:<uuid>  stream  the wallet's waiting messages, each with one field, `command`: a JSON object whose names
+--                                are whole words; deleted when empty
 --   {pNN}:ready          stream  one message per wallet that has waiting messages
 --   {pNN}:meta           hash    last_id: the last message id given out; depth: messages waiting;
 --                                submitted: messages accepted since Redis was empty
@@ -11,7 +12,7 @@
 --
 -- Invariant: a wallet stream that is not empty has a ready message.
 
-local VERSION = 6
+local VERSION = 7
 local DEAD_LETTER_FIELDS_MAX = 100 -- of a message made by hand; unpack() takes no more than some thousand values
 
 -- Ids are '<server ms>-<n>', above every id given out before in the partition, never '*': an automatic id is given out
@@ -87,8 +88,8 @@ end
 
 -- wallet_submit: appends each command to its wallet's stream, in the order given, or refuses it.
 -- KEYS  per partition: ready, meta, then one wallet stream per command
--- ARGV  wallet_queue_max, partition_queue_max, then per partition: number of commands, then 8 per command: wallet, id,
---       type, amount, reply_to, submitted_at, request_id, token
+-- ARGV  wallet_queue_max, partition_queue_max, then per partition: number of commands, then 2 per command: wallet,
+--       command (JSON object)
 -- Returns one string per command: its message id, or why nothing was appended: 'not_a_stream' (nor one that can be; or
 -- another key has the name of its partition's ready or meta), or
 -- 'wallet_full' or 'partition_full' and for how many ms the oldest has waited, of the wallet or of the one whose turn is
@@ -116,15 +117,14 @@ local function submit(keys, args)
       elseif depth + accepted >= partition_max then
         results[#results + 1] = 'partition_full ' .. age_ms(ids, first_of_next(ready, stream))
       else
-        local id = append(ids, stream, 'id', args[a + 1], 'type', args[a + 2], 'amount', args[a + 3],
-          'reply_to', args[a + 4], 'submitted_at', args[a + 5], 'request_id', args[a + 6], 'token', args[a + 7])
+        local id = append(ids, stream, 'command', args[a + 1])
         results[#results + 1] = id or 'not_a_stream'
         if id then
           if waiting == 0 then append(ids, ready, 'wallet', args[a]) end
           accepted, waiting_in[stream] = accepted + 1, waiting + 1
         end
       end
-      k, a = k + 1, a + 8
+      k, a = k + 1, a + 2
     end
     if accepted > 0 then
       redis.call('HSET', meta, 'last_id', ids.last_id, 'depth', depth + accepted, 'submitted', submitted + accepted)

@@ -2,8 +2,12 @@
 
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from typing import Any
 from uuid import UUID, uuid4
 
+import orjson
+
+from shared.codec import encode_command
 from shared.commands import Command, OperationType, Wallet
 from shared.ids import new_id
 from shared.keys import partition_of
@@ -32,6 +36,22 @@ def wallet_in(partition: int, partition_count: int) -> UUID:
 def empty_wallet(wallet_id: UUID, balance: int = 0) -> Wallet:
     """Return a wallet that nothing was applied to yet."""
     return Wallet(wallet_id, balance, 0, EPOCH, EPOCH)
+
+
+def said_in(fields: dict[bytes, bytes]) -> dict[str, Any]:
+    """Return what a message's command says, by name."""
+    said: dict[str, Any] = orjson.loads(fields[b"command"])
+    return said
+
+
+def fields_of(command: Command, **other: Any) -> dict[bytes, bytes]:
+    """Return the fields of a command's message, in which some values are others."""
+    return saying(said_in({b"command": encode_command(command)}) | other)
+
+
+def saying(said: Any) -> dict[Any, Any]:
+    """Return the fields of a message that says this, as redis-py's stubs want them."""
+    return {b"command": orjson.dumps(said)}
 
 
 def _command(type_: OperationType, wallet_id: UUID, amount: int, id_: UUID | None, reply_to: str) -> Command:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
-from shared.codec import Unreadable, decode_command
+from shared.codec import Unreadable, decode_command, texts_of
 from shared.commands import Command, Operation, OperationType, Reason, Reply, Status
 from shared.ids import read_id
 from shared.messages import Claim, Message
@@ -24,8 +24,9 @@ class DeadLetter:
     def concerns(self) -> dict[str, str]:
         """The ids of the operation and the request, as far as the message tells them."""
         fields = next((m.fields for m in self.claim.messages if m.id == self.message_id), {})
-        named = {"operation_id": fields.get(b"id"), "request_id": fields.get(b"request_id")}
-        return {name: value.decode(errors="replace") for name, value in named.items() if value}
+        said = texts_of(fields)
+        named = {"operation_id": said.get("id"), "request_id": said.get("request_id")}
+        return {name: value for name, value in named.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +81,8 @@ class Batch:
 def _apology(claim: Claim, message: Message) -> list[tuple[str, Reply]]:
     """Return the reply to an unreadable command, if it can still be told who waits for what."""
     try:
-        operation_id, wallet_id = UUID(message.fields[b"id"].decode()), UUID(claim.wallet)
-        reply_to = message.fields[b"reply_to"].decode()
+        said = texts_of(message.fields)
+        operation_id, wallet_id, reply_to = UUID(said["id"]), UUID(claim.wallet), said["reply_to"]
     except (KeyError, ValueError):
         return []
     now = datetime.now(UTC)

@@ -6,9 +6,10 @@ from inspector.reading.sampling import Entry, ms_of, time_of
 from inspector.seen import DeadLetterSeen, DeadSeen
 from inspector.stores import Stores
 from shared import keys
+from shared.codec import texts_of
 from shared.errors import OperatorError
 
-_OWN = (b"wallet", b"message_id", b"reason")  # what burying adds to a message's own fields
+_OWN = {"wallet", "message_id", "reason"}  # what burying adds to a message's own fields
 
 
 async def read_dead(stores: Stores, limit: int) -> DeadSeen:
@@ -50,13 +51,15 @@ def letter_of(partition: int, entry: Entry) -> DeadLetterSeen:
     """Return a dead letter as it is shown."""
     message_id, fields = entry
     texts = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in fields.items()}
+    said = texts_of(fields)
+    hidden = _OWN | {"command"} if said else _OWN
     return DeadLetterSeen(
         letter=f"{partition:02d}/{message_id.decode()}",
         partition=partition,
         died_at=time_of(message_id),
         wallet_id=texts.get("wallet", ""),
-        operation_id=texts.get("id"),
+        operation_id=said.get("id"),
         message_id=texts.get("message_id", ""),
         reason=texts.get("reason", ""),
-        fields={name: value for name, value in texts.items() if name.encode() not in _OWN},
+        fields={name: value for name, value in (texts | said).items() if name not in hidden},
     )

@@ -17,6 +17,7 @@ from inspector.reading.wallets import amount_of
 from inspector.seen import OperationWay
 from inspector.stores import Stores
 from shared import keys
+from shared.codec import texts_of
 from shared.database import Record
 from shared.money import format_units
 
@@ -100,6 +101,7 @@ async def _reply(stores: Stores, operation_id: UUID) -> tuple[str | None, dateti
 
 async def _waiting(stores: Stores, operation_id: UUID, found: _Found) -> OperationWay:
     message_id, fields = found.entry
+    said = texts_of(fields)
     owner = (await owners(stores)).get(found.partition)
     place = {None: "somewhere in line", 0: "first in line"}.get(found.ahead, f"number {(found.ahead or 0) + 1} in line")
     return OperationWay(
@@ -107,25 +109,25 @@ async def _waiting(stores: Stores, operation_id: UUID, found: _Found) -> Operati
         _uuid(found.wallet),
         "waiting",
         f"in its wallet's stream, {place}; " + (f"worker {owner} will take it" if owner else "nobody owns it"),
-        type=fields.get(b"type", b"").decode(errors="replace"),
-        amount=amount_of(fields),
+        type=said.get("type", ""),
+        amount=amount_of(said),
         partition=found.partition,
         owner=owner,
         message_id=message_id.decode(),
         ahead=found.ahead,
-        submitted_at=_time(fields.get(b"submitted_at", b"")),
+        submitted_at=_time(said.get("submitted_at", "")),
         entered_at=time_of(message_id),
-        reply_key=fields.get(b"reply_to", b"").decode(errors="replace") or None,
+        reply_key=said.get("reply_to") or None,
     )
 
 
 async def _in_stream(stores: Stores, operation_id: UUID, wallet_id: UUID) -> _Found | None:
     partition = keys.partition_of(wallet_id, stores.settings.partition_count)
-    wanted = str(operation_id).encode()
+    wanted = str(operation_id)
     ahead = 0
     async for page in pages(stores, keys.wallet_stream(partition, wallet_id)):
         for entry in page:
-            if entry[1].get(b"id") == wanted:
+            if texts_of(entry[1]).get("id") == wanted:
                 return _Found(partition, str(wallet_id), entry, ahead)
             ahead += 1
     return None
@@ -133,7 +135,7 @@ async def _in_stream(stores: Stores, operation_id: UUID, wallet_id: UUID) -> _Fo
 
 async def _anywhere(stores: Stores, operation_id: UUID) -> _Found | None:
     """Look through every ready wallet's stream, from the moment on that the operation's id tells."""
-    wanted = str(operation_id).encode()
+    wanted = str(operation_id)
     made_ms = ms_in(operation_id)
     first = f"{max(0, made_ms - CLOCKS_MS)}-0" if made_ms is not None else "-"
     lengths = await stores.many([(s, ("XLEN", s)) for s in map(keys.ready_stream, stores.partitions)])
@@ -152,34 +154,35 @@ async def _anywhere(stores: Stores, operation_id: UUID) -> _Found | None:
     return None
 
 
-async def _among(stores: Stores, wanted: bytes, stream: str, head: Sequence[Entry]) -> Entry | None:
+async def _among(stores: Stores, wanted: str, stream: str, head: Sequence[Entry]) -> Entry | None:
     for entry in head:
-        if entry[1].get(b"id") == wanted:
+        if texts_of(entry[1]).get("id") == wanted:
             return entry
     if len(head) == HEAD:
         async for page in pages(stores, stream, first=f"({head[-1][0].decode()}"):
             for entry in page:
-                if entry[1].get(b"id") == wanted:
+                if texts_of(entry[1]).get("id") == wanted:
                     return entry
     return None
 
 
 async def _dead(stores: Stores, operation_id: UUID) -> OperationWay | None:
-    wanted = str(operation_id).encode()
+    wanted = str(operation_id)
     for partition in stores.partitions:
         async for page in pages(stores, keys.dead_stream(partition)):
             for message_id, fields in page:
-                if fields.get(b"id") == wanted:
+                said = texts_of(fields)
+                if said.get("id") == wanted:
                     reason = fields.get(b"reason", b"").decode(errors="replace")
                     return OperationWay(
                         operation_id,
                         _uuid(fields.get(b"wallet", b"").decode(errors="replace")),
                         "dead",
                         f"a dead letter, {partition:02d}/{message_id.decode()}: {reason}",
-                        amount=amount_of(fields),
+                        amount=amount_of(said),
                         partition=partition,
                         reason=reason,
-                        submitted_at=_time(fields.get(b"submitted_at", b"")),
+                        submitted_at=_time(said.get("submitted_at", "")),
                     )
     return None
 
@@ -191,9 +194,9 @@ def _uuid(text: str) -> UUID | None:
         return None
 
 
-def _time(text: bytes) -> datetime | None:
+def _time(text: str) -> datetime | None:
     try:
-        moment = datetime.fromisoformat(text.decode())
+        moment = datetime.fromisoformat(text)
     except ValueError:
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

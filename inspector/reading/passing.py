@@ -16,7 +16,7 @@ from inspector.reading.wallets import amount_of
 from inspector.seen import Passed
 from inspector.stores import Stores
 from shared import keys
-from shared.codec import decode_replies
+from shared.codec import decode_replies, texts_of
 from shared.money import format_units
 
 LOOK_SECONDS = 0.2
@@ -95,13 +95,10 @@ class Passing:
 
     def _command(self, wallet: str, entry: Entry) -> Passed:
         message_id, fields = entry
-        if reply_to := fields.get(b"reply_to"):
-            self._know([reply_to.decode(errors="replace")])
-
-        def of(name: bytes) -> str:
-            return fields.get(name, b"").decode(errors="replace")
-
-        return Passed(time_of(message_id), "command", wallet, of(b"id"), of(b"type"), amount_of(fields))
+        said = texts_of(fields)
+        if reply_to := said.get("reply_to"):
+            self._know([reply_to])
+        return Passed(time_of(message_id), "command", wallet, said.get("id", ""), said.get("type", ""), amount_of(said))
 
     async def _outcomes(self) -> list[Passed]:
         passed = []

@@ -15,6 +15,7 @@ from inspector.reading.sampling import PAGE, Entry, ms_of, pages, redis_ms, wall
 from inspector.seen import OldestSeen, WaitingWallet
 from inspector.stores import Stores
 from shared import keys
+from shared.codec import texts_of
 
 HOT_SAMPLE = 10  # from each end of each partition's line: this is looked at every second
 LOOKS_MAX = 20_000  # ready wallets that are all looked at without being asked to: about a second
@@ -34,7 +35,7 @@ class _Longest:
             return
         if any(kept == wallet for _, kept, _ in self._heap):
             return
-        operation_id = first[1].get(b"id", b"").decode(errors="replace")
+        operation_id = texts_of(first[1]).get("id", "")
         seen = WaitingWallet(wallet, partition, self._owned.get(partition), age_seconds, 0, operation_id)
         push = heapq.heappush if len(self._heap) < self._limit else heapq.heapreplace
         push(self._heap, (age_seconds, wallet, seen))
@@ -80,7 +81,7 @@ async def read_hottest(stores: Stores, limit: int) -> list[WaitingWallet]:
         waiting, first = answers[2 * i], answers[2 * i + 1]
         if first:
             message_id, fields = first[0]
-            operation_id = fields.get(b"id", b"").decode(errors="replace")
+            operation_id = texts_of(fields).get("id", "")
             age_seconds = max(0.0, (now_ms - ms_of(message_id)) / 1000)
             seen.append(WaitingWallet(wallet, p, owned.get(p), age_seconds, waiting, operation_id))
     return heapq.nlargest(limit, seen, key=lambda wallet: (wallet.waiting, wallet.oldest_age_seconds))

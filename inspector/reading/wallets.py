@@ -1,5 +1,6 @@
 """Looks at one wallet: where it lives, whose it is, what waits for it and what was decided last."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from inspector.reading.sampling import Entry, ms_of, redis_ms, slot_of
 from inspector.seen import MessageSeen, OperationSeen, WalletSeen
 from inspector.stores import Stores
 from shared import keys
+from shared.codec import texts_of
 from shared.commands import Operation
 from shared.money import format_units
 from shared.records import operation_of, wallet_of
@@ -68,21 +70,18 @@ def operation_seen(operation: Operation) -> OperationSeen:
 
 def _message(entry: Entry, now_ms: int) -> MessageSeen:
     message_id, fields = entry
-
-    def of(name: bytes) -> str:
-        return fields.get(name, b"").decode(errors="replace")
-
+    said = texts_of(fields)
     return MessageSeen(
         message_id.decode(),
-        of(b"id"),
-        of(b"type"),
-        amount_of(fields),
-        of(b"submitted_at"),
+        said.get("id", ""),
+        said.get("type", ""),
+        amount_of(said),
+        said.get("submitted_at", ""),
         max(0.0, (now_ms - ms_of(message_id)) / 1000),
     )
 
 
-def amount_of(fields: dict[bytes, bytes]) -> str:
-    """Return a message's amount as a decimal; as it stands there when it is not a number of minor units."""
-    text = fields.get(b"amount", b"").decode(errors="replace")
+def amount_of(said: Mapping[str, str]) -> str:
+    """Return a command's amount as a decimal; as it stands there when it is not a number of minor units."""
+    text = said.get("amount", "")
     return format_units(int(text)) if text.isascii() and text.isdigit() else text

@@ -12,6 +12,7 @@ from devstack import ports
 from devstack.process import ChildProcess
 from shared import keys
 from shared.database import connect
+from tests.commands import saying
 from tests.service import Client, Service
 from tests.waiting import until
 
@@ -36,9 +37,8 @@ def bury(service: Service, wallet: str) -> None:
     """Leave a message in the wallet's stream that is no command."""
     partition = keys.partition_of(UUID(wallet), service.settings.partition_count)
     with redis.Redis.from_url(service.settings.redis_url.get_secret_value()) as client:
-        client.xadd(
-            keys.wallet_stream(partition, wallet), {"id": "broken-1", "request_id": "by-hand", "amount": "98765.43"}
-        )
+        message = saying({"id": "broken-1", "request_id": "by-hand", "amount": "98765.43"})
+        client.xadd(keys.wallet_stream(partition, wallet), message)
         client.xadd(keys.ready_stream(partition), {"wallet": wallet})
 
 

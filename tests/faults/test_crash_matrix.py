@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from shared.commands import operation_id_of_key
+from tests.commands import said_in
 from tests.faults.crashing_worker import POINTS
 from tests.faults.ground import Ground, assert_applied, ended, start
 from tests.faults.proxy import Cut, Proxy
@@ -77,7 +78,7 @@ async def test_submit_sent_and_answer_lost__submitted_again_and_applied_once(
     request = start(ground.witness.deposit(client, wallet_id, "1.00"))
     await redis_proxy.fired.wait()
     await ground.until_queued(wallet_id, 2)  # the same command, twice
-    ids = {fields[b"id"] for _, fields in await ground.redis_client.xrange(ground.wallet_stream(wallet_id))}
+    ids = {said_in(fields)["id"] for _, fields in await ground.redis_client.xrange(ground.wallet_stream(wallet_id))}
     assert len(ids) == 1
     ground.service.start_worker()
 

@@ -13,6 +13,7 @@ from shared import keys
 from shared.database import connect
 from shared.nodes import Nodes
 from shared.settings import MaintenanceSettings
+from tests.commands import said_in, saying
 from tests.faults.ground import Ground, assert_applied, ended, start, until_balance
 from tests.faults.proxy import Cut, Proxy
 from tests.waiting import until
@@ -207,7 +208,7 @@ async def test_message_damaged_on_its_way__its_client_is_told_and_nothing_is_app
     [(message_id, fields)] = await ground.redis_client.xrange(stream)
     async with ground.redis_client.pipeline(transaction=True) as pipeline:
         pipeline.delete(stream)
-        pipeline.xadd(stream, {**fields, b"amount": b"1 EUR"}, id=message_id)
+        pipeline.xadd(stream, saying({**said_in(fields), "amount": "1 EUR"}), id=message_id)
         await pipeline.execute()
 
     ground.service.start_worker()

@@ -15,6 +15,7 @@ from shared.commands import Command
 from shared.messages import Claim
 from shared.settings import Settings, WorkerSettings
 from shared.streams import Streams
+from tests.commands import said_in
 from worker.health import Health
 from worker.worker import Worker
 
@@ -64,7 +65,7 @@ class Stage:
     async def waiting(self, wallet_id: UUID) -> list[str]:
         """Return the operation ids that wait for a wallet, in order."""
         entries = await self.client.xrange(keys.wallet_stream(keys.partition_of(wallet_id, PARTITIONS), wallet_id))
-        return [fields[b"id"].decode() for _, fields in entries]
+        return [said_in(fields)["id"] for _, fields in entries]
 
     async def ready(self, partition: int = P) -> list[str]:
         """Return the wallets of a ready stream, in order."""

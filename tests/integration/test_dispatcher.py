@@ -23,7 +23,7 @@ from shared.messages import START
 from shared.settings import GatewaySettings, WorkerSettings
 from shared.streams import Streams
 from tests.books import BooksAsTheyStand
-from tests.commands import deposit, empty_wallet, wallet_in, withdraw
+from tests.commands import deposit, empty_wallet, said_in, wallet_in, withdraw
 from tests.integration import stage
 from tests.waiting import until
 from worker.ledger import decide
@@ -60,7 +60,7 @@ class Desk:
     async def waiting(self, wallet_id: UUID) -> list[UUID]:
         """Return the operation ids that wait in Redis for a wallet, in order."""
         stream = keys.wallet_stream(keys.partition_of(wallet_id, self.partition_count), wallet_id)
-        return [UUID(fields[b"id"].decode()) for _, fields in await self.redis.xrange(stream)]
+        return [UUID(said_in(fields)["id"]) for _, fields in await self.redis.xrange(stream)]
 
     async def queued(self, command: Command, count: int = 1) -> None:
         """Wait until Redis has a command."""

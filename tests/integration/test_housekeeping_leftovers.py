@@ -19,7 +19,7 @@ from shared.nodes import Nodes
 from shared.settings import MaintenanceSettings
 from shared.streams import Streams
 from tests.books import BooksAsTheyStand
-from tests.commands import deposit, withdraw
+from tests.commands import deposit, said_in, saying, withdraw
 from tests.integration.conftest import OpenSession
 from tests.integration.stage import PARTITIONS, streams_over
 from tests.integration.test_housekeeping_sweep import content
@@ -76,13 +76,10 @@ async def leave(nodes: Nodes, *commands: Command, partition: int = BEYOND, when:
     """Do what a gateway of an installation with more partitions did, long ago."""
     ready, meta = keys.ready_stream(partition), keys.meta(partition)
     for command in commands:
-        wallet, *fields = encode_command(command)
-        names = ("id", "type", "amount", "reply_to", "submitted_at", "request_id", "token")
-        pairs = [part for pair in zip(names, fields, strict=True) for part in pair]
-        stream = keys.wallet_stream(partition, wallet)
+        stream = keys.wallet_stream(partition, command.wallet_id)
         if not await nodes.one(stream, "XLEN", stream):
-            await nodes.one(ready, "XADD", ready, "*", "wallet", wallet)
-        await nodes.one(stream, "XADD", stream, "*", *pairs)
+            await nodes.one(ready, "XADD", ready, "*", "wallet", str(command.wallet_id))
+        await nodes.one(stream, "XADD", stream, "*", "command", encode_command(command))
     await nodes.one(meta, "HSET", meta, "last_id", when, "depth", len(commands), "submitted", len(commands))
 
 
@@ -185,7 +182,7 @@ async def test_message_appended_after_the_look__stays(
 
     assert (await sweeps())[0] == {"stranded_wallets": 1}
     left = await client.xrange(keys.wallet_stream(BEYOND, late.wallet_id))
-    assert [fields[b"id"].decode() for _, fields in left] == [str(late.id)]
+    assert [said_in(fields)["id"] for _, fields in left] == [str(late.id)]
     assert await client.exists(keys.meta(BEYOND), keys.ready_stream(BEYOND)) == 2
 
 
@@ -210,7 +207,7 @@ async def test_what_cannot_be_told__is_kept(client: Client, sweeps: Any) -> None
     await client.set(keys.meta(BEYOND + 1), "no hash")
     await client.set(keys.ready_stream(BEYOND + 1), "no stream")
     await client.set(keys.wallet_stream(BEYOND + 2, uuid4()), "no stream")
-    await client.xadd(keys.wallet_stream(BEYOND + 2, uuid4()), {"id": "no id"})
+    await client.xadd(keys.wallet_stream(BEYOND + 2, uuid4()), saying({"id": "no id"}))
     await client.xadd(keys.wallet_stream(BEYOND + 2, "nobody"), {"amount": "5"})
     await client.set(keys.wallet_prefix(BEYOND).encode() + b"\xff", "no text")
     await client.set(keys.meta(BEYOND).replace("meta", "other"), "no key of the service")

@@ -14,7 +14,7 @@ from shared.commands import Command, Reason
 from shared.settings import Settings
 from shared.streams import Streams
 from tests.books import BooksAsTheyStand
-from tests.commands import deposit, wallet_in
+from tests.commands import deposit, said_in, saying, wallet_in
 from tests.integration.inspector_stage import Inspector
 from tests.integration.stage import claim_of
 from tests.service import Service
@@ -125,7 +125,8 @@ async def test_letter_whose_caller_was_told_that_it_failed__is_never_applied_beh
     [(message_id, fields)] = await client.xrange(stream)
     await client.xtrim(stream, maxlen=0, approximate=False)
     later_ms = int(message_id.partition(b"-")[0]) + 1
-    await client.xadd(stream, {**fields, b"type": b"TRANSFER"}, id=f"{later_ms}-0")  # of a gateway of a later release
+    later = saying({**said_in(fields), "type": "TRANSFER"})  # of a gateway of a later release
+    await client.xadd(stream, later, id=f"{later_ms}-0")
     own_service.start_worker()
 
     async def is_dead() -> bool:
@@ -137,7 +138,7 @@ async def test_letter_whose_caller_was_told_that_it_failed__is_never_applied_beh
     # The release that understands it is there now.
     [(dead_id, dead)] = await client.xrange(keys.dead_stream(partition))
     await client.xdel(keys.dead_stream(partition), dead_id)
-    await client.xadd(keys.dead_stream(partition), {**dead, b"type": b"DEPOSIT"})
+    await client.xadd(keys.dead_stream(partition), {**dead, **fields})
     await client.aclose()
     [letter] = await letters(inspect)
 
@@ -202,7 +203,7 @@ async def test_letter_that_is_no_command__is_not_put_back(
     inspect: Inspector, streams: Streams, stores: dict[str, Any]
 ) -> None:
     client: Client = Client.from_url(stores["redis_url"])
-    await client.xadd(keys.dead_stream(P), {"wallet": str(wallet_in(P, COUNT)), "reason": "strange", "id": "x"})
+    await client.xadd(keys.dead_stream(P), {"wallet": str(wallet_in(P, COUNT)), "reason": "strange", "command": "x"})
     await client.aclose()
     [letter] = await letters(inspect)
 

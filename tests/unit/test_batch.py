@@ -6,8 +6,7 @@ import pytest
 
 from shared.commands import Command, Reason, Reply, Status
 from shared.messages import START, Claim, Message
-from tests.commands import EPOCH, deposit, empty_wallet
-from tests.unit.test_codec import fields_of
+from tests.commands import EPOCH, deposit, empty_wallet, fields_of, saying
 from worker.batch import Batch, DeadLetter
 from worker.ledger import decide, reject
 
@@ -39,7 +38,7 @@ def test_batch__holds_the_commands_in_stream_order() -> None:
 def test_unreadable_message__is_put_aside_and_the_others_go_on() -> None:
     wallet_id = uuid4()
     commands = [deposit(wallet_id, 1), deposit(wallet_id, 2)]
-    claim = claim_of(fields_of(commands[0]), {b"amount": b"?"}, fields_of(commands[1]), wallet=str(wallet_id))
+    claim = claim_of(fields_of(commands[0]), saying({"amount": "?"}), fields_of(commands[1]), wallet=str(wallet_id))
 
     batch = Batch.of([claim], EPOCH)
 
@@ -50,7 +49,7 @@ def test_unreadable_message__is_put_aside_and_the_others_go_on() -> None:
 
 def test_unreadable_message_that_says_who_waits__gets_a_reply_of_refusal() -> None:
     operation_id, wallet_id = uuid4(), uuid4()
-    message = {b"id": str(operation_id).encode(), b"reply_to": b"{gw-a}:replies", b"amount": b"?"}
+    message = saying({"id": str(operation_id), "reply_to": "{gw-a}:replies", "amount": "?"})
 
     batch = Batch.of([claim_of(message, wallet=str(wallet_id))], EPOCH)
 
@@ -63,10 +62,10 @@ def test_unreadable_message_that_says_who_waits__gets_a_reply_of_refusal() -> No
     "message",
     [
         {},
-        {b"id": b"?", b"reply_to": b"{gw-a}:replies"},
-        {b"id": str(UUID(int=1)).encode()},
-        {b"id": str(UUID(int=1)).encode(), b"reply_to": b""},
-        {b"id": str(UUID(int=1)).encode(), b"reply_to": b"\xff"},
+        {b"command": b"\xff"},
+        saying({"id": "?", "reply_to": "{gw-a}:replies"}),
+        saying({"id": str(UUID(int=1))}),
+        saying({"id": str(UUID(int=1)), "reply_to": ""}),
     ],
 )
 def test_unreadable_message_that_does_not_say_who_waits__is_put_aside_silently(message: dict[bytes, bytes]) -> None:

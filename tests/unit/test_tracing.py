@@ -15,7 +15,6 @@ from tests.commands import deposit
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
-FIELDS = (b"id", b"type", b"amount", b"reply_to", b"submitted_at", b"request_id", b"token")
 
 
 def command(request_id: str) -> Command:
@@ -25,9 +24,7 @@ def command(request_id: str) -> Command:
 
 
 def through_redis(sent: Command) -> Command:
-    wallet, *values = encode_command(sent)
-    assert wallet == str(sent.wallet_id)
-    return decode_command(sent.wallet_id, {name: value.encode() for name, value in zip(FIELDS, values, strict=True)})
+    return decode_command(sent.wallet_id, {b"command": encode_command(sent)})
 
 
 def spans_of(request_id: str, traceparent: str | None = None, share: float = 1.0) -> list[ReadableSpan]:

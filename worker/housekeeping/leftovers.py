@@ -15,6 +15,7 @@ import structlog
 
 import sql
 from shared import keys
+from shared.codec import texts_of
 from shared.database import Connection
 from shared.ids import read_id
 from shared.messages import START, Claim, Message
@@ -117,7 +118,7 @@ class Leftovers:
 
     async def _recorded(self, entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> set[tuple[UUID, UUID]]:
         """Return which of some messages' operations the books have: their ids, each with its wallet's."""
-        ids = [id_ for _, fields in entries if (id_ := _id_in(fields.get(b"id", b"")))]
+        ids = [id_ for _, fields in entries if (id_ := _id_in(texts_of(fields).get("id", "")))]
         rows = await self._connection.fetch(sql.query("recorded_ids"), ids) if ids else []
         return {(row["id"], row["wallet_id"]) for row in rows}
 
@@ -186,12 +187,12 @@ class Leftovers:
 
 
 def _operation_of(wallet: str, fields: dict[bytes, bytes]) -> tuple[UUID | None, UUID | None]:
-    return _id_in(fields.get(b"id", b"")), _id_in(wallet.encode())
+    return _id_in(texts_of(fields).get("id", "")), _id_in(wallet)
 
 
-def _id_in(text: bytes) -> UUID | None:
+def _id_in(text: str) -> UUID | None:
     try:
-        return read_id(text.decode())
+        return read_id(text)
     except ValueError:
         return None
 
