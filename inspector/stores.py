@@ -18,6 +18,8 @@ from shared.settings import WorkerSettings
 NAME = "wallet-streams"  # in pg_stat_activity
 CALLS_PER_TRIP = 500  # some 2 ms of Redis' time: nobody else waits long, whatever is asked
 _UNDEFINED_TABLE = "42P01"
+_STORES = {"postgres_host", "redis_url"}
+_NOBODY_NAMES_IT = "no `make up` runs in this data folder, and no setting names the stores"
 
 
 class Unanswered(OperatorError):
@@ -42,7 +44,8 @@ class Stores:
             read_only = "off" if writing else "on"
             books = await connect(settings, NAME, default_transaction_read_only=read_only)
         except DatabaseError as error:
-            raise Unanswered(_told("Postgres", f"{settings.postgres_host}:{settings.postgres_port}", error)) from None
+            told = _told("Postgres", f"{settings.postgres_host}:{settings.postgres_port}", error)
+            raise Unanswered(told if settings.model_fields_set & _STORES else f"{told} ({_NOBODY_NAMES_IT})") from None
         nodes = Nodes(settings)
         try:
             stores = cls(settings, nodes, books)

@@ -63,6 +63,14 @@ async def test_settings__win_over_the_stack_in_the_folder(stores: dict[str, Any]
     assert len(err.splitlines()) == 1
 
 
+async def test_where_nothing_runs_and_nothing_is_set__says_so(tmp_path: Path) -> None:
+    code, out, err = await run(tmp_path)
+
+    assert (code, out) == (2, "")
+    assert err.endswith("(no `make up` runs in this data folder, and no setting names the stores)\n")
+    assert len(err.splitlines()) == 1
+
+
 async def test_note_that_is_broken__is_said_in_one_line(tmp_path: Path) -> None:
     (tmp_path / ".data").mkdir()
     (tmp_path / ".data" / "stack.json").write_text('{"environment": ')
