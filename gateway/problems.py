@@ -27,13 +27,21 @@ TYPE_PREFIX = "urn:wallet:problem:"
 REQUEST_PREFIX = "urn:wallet:request:"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Kind:
-    """One kind of problem: its HTTP status, its code and its title."""
+    """One kind of problem: its HTTP status, its code, its title and its type, a URN.
+
+    Plain texts, whatever the code is given as: to write an enumeration's value takes several times as long.
+    """
 
     status: int
     code: str
     title: str
+    type: str = ""
+
+    def __post_init__(self) -> None:
+        self.code = str(self.code)
+        self.type = f"{TYPE_PREFIX}{self.code}"
 
 
 KINDS = {
@@ -137,7 +145,7 @@ def answer_of_defect(instance: str) -> Answer:
 
 def _problem(kind: Kind, detail: str, instance: str, members: dict[str, Any], headers: dict[str, str]) -> Answer:
     body = {
-        "type": f"{TYPE_PREFIX}{kind.code}",
+        "type": kind.type,
         "title": kind.title,
         "status": kind.status,
         "detail": detail,
