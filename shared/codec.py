@@ -102,9 +102,12 @@ def _object_in(fields: Mapping[bytes, bytes]) -> dict[str, Any]:
 
 def _of_former_release(fields: Mapping[bytes, bytes]) -> dict[str, Any]:
     """Before version 7 of the function library each value was a field of its own; such messages may still wait."""
-    if b"amount" not in fields:
+    if fields.keys().isdisjoint((b"id", b"amount")):
         raise Unreadable("the field command is missing")
-    said = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in fields.items()}
+    try:
+        said = {name.decode(): value.decode() for name, value in fields.items()}
+    except UnicodeDecodeError as error:
+        raise Unreadable(str(error)) from error
     return said | {name: int(said[name]) for name in ("amount", "token") if _FORMER_NUMBER.match(said.get(name, ""))}
 
 

@@ -49,6 +49,11 @@ def fields_of(command: Command, **other: Any) -> dict[bytes, bytes]:
     return saying(said_in({b"command": encode_command(command)}) | other)
 
 
+def former_fields_of(command: Command) -> dict[Any, Any]:
+    """Return the fields of a command's message as library 6 wrote them: one for each value."""
+    return {name.encode(): str(value).encode() for name, value in said_in(fields_of(command)).items()}
+
+
 def saying(said: Any) -> dict[Any, Any]:
     """Return the fields of a message that says this, as redis-py's stubs want them."""
     return {b"command": orjson.dumps(said)}

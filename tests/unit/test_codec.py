@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from shared.codec import Unreadable, decode_command, decode_replies, encode_replies, texts_of
 from shared.commands import Command, Operation, OperationType, Reason, Reply, Status
 from shared.money import AMOUNT_MAX, BALANCE_MAX
-from tests.commands import deposit, fields_of, said_in, saying
+from tests.commands import deposit, fields_of, former_fields_of, said_in, saying
 
 NAMES = ("id", "type", "amount", "reply_to", "submitted_at", "request_id", "token")
 
@@ -174,15 +174,50 @@ def test_any_message_at_all__is_a_command_or_unreadable(fields: dict[bytes, byte
     assert command.submitted_at.tzinfo is not None
 
 
-def test_message_of_a_former_release__is_read() -> None:
-    command = replace(deposit(UUID(int=1), 250, reply_to="{gw-a}:replies"), request_id="12345")
-    fields = {name.encode(): str(value).encode() for name, value in said_in(fields_of(command)).items()}
+@given(commands)
+def test_message_of_a_former_release__is_read(command: Command) -> None:
+    assert decode_command(command.wallet_id, former_fields_of(command)) == command
+    assert texts_of(former_fields_of(command)) == texts_of(fields_of(command))
 
-    assert decode_command(UUID(int=1), fields) == command
-    assert texts_of(fields)["id"] == str(command.id)
-    for name, value in (("amount", "1.5"), ("amount", "-5"), ("amount", "9" * 5_000), ("amount", ""), ("id", "x")):
-        with pytest.raises(Unreadable):
-            decode_command(UUID(int=1), {**fields, name.encode(): value.encode()})
+
+def test_request_id_of_a_former_release_that_is_a_number__stays_text() -> None:
+    command = replace(deposit(UUID(int=1)), request_id="12345")
+
+    assert decode_command(UUID(int=1), former_fields_of(command)) == command
+
+
+FORMER_DAMAGES: dict[bytes, list[bytes | None]] = {
+    b"id": [None, b"", b"x", b"1234", b"\xff" * 16],
+    b"type": [None, b"", b"deposit", b"TRANSFER", b"\xff"],
+    b"amount": [
+        None,
+        b"",
+        b"x",
+        b"1.5",
+        b"0",
+        b"-1",
+        b"1e3",
+        b"NaN",
+        b"\xff",
+        b"9" * 5_000,
+        str(AMOUNT_MAX + 1).encode(),
+    ],
+    b"submitted_at": [None, b"", b"yesterday", b"2026-13-01T00:00:00+00:00", b"\xff", b"2026-01-01T00:00:00"],
+    b"token": [b"", b"x", b"-1", b"1.5", str(2**63).encode(), b"9" * 5_000],
+    b"reply_to": [b"\xff"],
+    b"request_id": [b"\xff"],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in FORMER_DAMAGES.items() for value in values]
+)
+def test_damaged_field_of_a_former_release__is_unreadable(name: bytes, value: bytes | None) -> None:
+    fields = former_fields_of(deposit(UUID(int=1)))
+    del fields[name]
+
+    with pytest.raises(Unreadable):
+        decode_command(UUID(int=1), fields if value is None else {**fields, name: value})
 
 
 def test_message_without_any_field__is_unreadable() -> None:
