@@ -27,21 +27,13 @@ TYPE_PREFIX = "urn:wallet:problem:"
 REQUEST_PREFIX = "urn:wallet:request:"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of problem: its HTTP status, its code, its title and its type, a URN.
-
-    Plain texts, whatever the code is given as: to write an enumeration's value takes several times as long.
-    """
+    """One kind of problem: its HTTP status, its code (plain text: an enumeration's is slow to write) and its title."""
 
     status: int
     code: str
     title: str
-    type: str = ""
-
-    def __post_init__(self) -> None:
-        self.code = str(self.code)
-        self.type = f"{TYPE_PREFIX}{self.code}"
 
 
 KINDS = {
@@ -49,11 +41,11 @@ KINDS = {
     for kind in (
         Kind(400, "malformed_json", "The body is not JSON"),
         Kind(400, "bad_request", "The request cannot be read"),
-        Kind(400, Reason.INSUFFICIENT_FUNDS, "The balance does not cover the withdrawal"),
-        Kind(400, Reason.BALANCE_LIMIT_EXCEEDED, "The balance would exceed its limit"),
+        Kind(400, Reason.INSUFFICIENT_FUNDS.value, "The balance does not cover the withdrawal"),
+        Kind(400, Reason.BALANCE_LIMIT_EXCEEDED.value, "The balance would exceed its limit"),
         Kind(401, "unauthenticated", "The request needs a valid API key"),
         Kind(403, "forbidden", "The API key does not allow this"),
-        Kind(404, Reason.WALLET_NOT_FOUND, "There is no such wallet"),
+        Kind(404, Reason.WALLET_NOT_FOUND.value, "There is no such wallet"),
         Kind(404, "operation_not_found", "There is no such operation"),
         Kind(404, "not_found", "There is nothing at this address"),
         Kind(405, "method_not_allowed", "This address does not know this method"),
@@ -62,8 +54,8 @@ KINDS = {
         Kind(415, "unsupported_media_type", "The body must be application/json in UTF-8"),
         Kind(422, "validation_error", "The request is not acceptable"),
         Kind(422, "idempotency_key_reused", "The Idempotency-Key belongs to another request"),
-        Kind(422, Reason.REFUSED_BY_DATABASE, "The operation was refused"),
-        Kind(422, Reason.UNREADABLE, "The operation was damaged on its way"),
+        Kind(422, Reason.REFUSED_BY_DATABASE.value, "The operation was refused"),
+        Kind(422, Reason.UNREADABLE.value, "The operation was damaged on its way"),
         Kind(429, "wallet_queue_full", "Too many operations wait for this wallet"),
         Kind(500, "internal_error", "Something went wrong in the service"),
         Kind(503, "unavailable", "The service cannot take this now"),
@@ -145,7 +137,7 @@ def answer_of_defect(instance: str) -> Answer:
 
 def _problem(kind: Kind, detail: str, instance: str, members: dict[str, Any], headers: dict[str, str]) -> Answer:
     body = {
-        "type": kind.type,
+        "type": f"{TYPE_PREFIX}{kind.code}",
         "title": kind.title,
         "status": kind.status,
         "detail": detail,
