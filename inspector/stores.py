@@ -14,11 +14,11 @@ from shared.errors import OperatorError
 from shared.node import RedisError, is_refused, is_wrong_type
 from shared.nodes import Call, Nodes
 from shared.settings import WorkerSettings
+from shared.where import names_stores
 
 NAME = "wallet-streams"  # in pg_stat_activity
 CALLS_PER_TRIP = 500  # some 2 ms of Redis' time: nobody else waits long, whatever is asked
 _UNDEFINED_TABLE = "42P01"
-_STORES = {"postgres_host", "redis_url"}
 _NOBODY_NAMES_IT = "no `make up` runs in this data folder, and no setting names the stores"
 
 
@@ -45,7 +45,7 @@ class Stores:
             books = await connect(settings, NAME, default_transaction_read_only=read_only)
         except DatabaseError as error:
             told = _told("Postgres", f"{settings.postgres_host}:{settings.postgres_port}", error)
-            raise Unanswered(told if settings.model_fields_set & _STORES else f"{told} ({_NOBODY_NAMES_IT})") from None
+            raise Unanswered(told if names_stores(settings) else f"{told} ({_NOBODY_NAMES_IT})") from None
         nodes = Nodes(settings)
         try:
             stores = cls(settings, nodes, books)

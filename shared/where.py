@@ -30,19 +30,23 @@ def find(kind: type[SettingsOfTool], data_folder: Path | None = None) -> Where[S
     `data_folder` is that of the `make up` to look for; without it, what DATA_DIR says.
     """
     settings = kind.load()
-    names_stores = bool(settings.model_fields_set & {"postgres_host", "redis_url"})
     note = (data_folder or ToolSettings.load().data_dir) / "stack.json"
     try:
         environment: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))["environment"]
         given = settings.model_dump(include=settings.model_fields_set)
         noted = kind(**given | {name.lower(): value for name, value in environment.items()})
     except FileNotFoundError:
-        return Where(settings, "settings" if names_stores else "defaults")
+        return Where(settings, "settings" if names_stores(settings) else "defaults")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
-        if names_stores:
+        if names_stores(settings):
             return Where(settings, "settings")
         raise Misconfigured(f"{note} cannot be read ({type(error).__name__}): is it the note of a make up?") from None
     return Where(settings, "settings") if _names_others(settings, noted) else Where(noted, str(note))
+
+
+def names_stores(settings: Settings) -> bool:
+    """Tell whether somebody named a store: a setting, or the note."""
+    return bool(settings.model_fields_set & {"postgres_host", "redis_url"})
 
 
 def _names_others(settings: Settings, noted: Settings) -> bool:
