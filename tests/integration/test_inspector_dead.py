@@ -56,7 +56,9 @@ async def test_dead_letters__are_listed_newest_first_and_shown_whole(inspect: In
     assert (said.code, said.json["dead_letters"]) == (1, 2)
     assert [one["operation_id"] for one in said.json["letters"]] == [str(second.id), str(first.id)]
     assert [one["reason"] for one in said.json["letters"]] == ["two", "one"]
-    assert said.json["letters"][0]["fields"]["amount"] == "100"
+    fields = said.json["letters"][0]["fields"]
+    assert fields["amount"] == "100"
+    assert fields.keys().isdisjoint({"command", "wallet", "message_id", "reason"})  # each is said once
     assert shown.code == 0
     assert str(second.id) in shown.out
     assert (await inspect("dead", "list", "--limit", "1")).lines[-1] == "1 of 2 dead letters"
