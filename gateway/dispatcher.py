@@ -177,9 +177,10 @@ class Dispatcher:
         """Leave to the next look what neither is in Redis nor on its way, and end the waits that are over."""
         if held.state is State.SUBMITTED and held.is_parked and self._held.get(held.command.id) is held:
             self._parked.setdefault(held.command.wallet_id, set()).add(held.command.id)
-        late, held.late = held.late, []
-        for waiter in late:
-            self._stop_waiting(waiter)
+        if held.late:
+            late, held.late = held.late, []
+            for waiter in late:
+                self._stop_waiting(waiter)
 
     def _unpark(self, command: Command) -> None:
         if (parked := self._parked.get(command.wallet_id)) is not None:

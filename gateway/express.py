@@ -15,7 +15,7 @@ from http import HTTPStatus
 from typing import TypeVar
 
 import structlog
-from aiohttp import HttpVersion11, StreamReader
+from aiohttp import HttpVersion11, StreamReader, hdrs
 from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http_parser import RawRequestMessage
 from prometheus_client import Histogram
@@ -82,19 +82,19 @@ class Express:
             or message.chunked
             or message.upgrade
             or not payload.is_eof()
-            or "Expect" in headers
-            or "Content-Encoding" in headers
+            or hdrs.EXPECT in headers
+            or hdrs.CONTENT_ENCODING in headers
             or self.room.is_full
         ):
             return False
-        is_operation = message.method == "POST" and path[2] is not None and headers.get("Content-Type") == JSON
+        is_operation = message.method == "POST" and path[2] is not None and headers.get(hdrs.CONTENT_TYPE) == JSON
         is_look = message.method == "GET" and path[2] is None
         if not (is_operation or is_look) or payload.total_bytes > (self._body_bytes_max if is_operation else 0):
             return False
         caller: str | None = ANYBODY
         if self._access is not None:
             scope = Scope.OPERATE if is_operation else Scope.READ
-            caller = self._access.known_caller(headers.get("Authorization"), scope)
+            caller = self._access.known_caller(headers.get(hdrs.AUTHORIZATION), scope)
         if caller is None:
             return False
         if is_operation:

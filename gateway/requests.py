@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, NoReturn, Protocol, TypeVar
 from uuid import UUID
 
 from aiohttp import web
-from multidict import CIMultiDictProxy
+from multidict import CIMultiDictProxy, istr
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -20,7 +20,9 @@ from gateway.schemas import EmptyRequest, OperationRequest
 from shared.commands import OperationType, Status
 from shared.errors import Invalid, Malformed
 from shared.ids import read_id
-from shared.money import AMOUNT_PATTERN, parse_amount
+from shared.money import AMOUNT_PATTERN, units_of_plain
+
+IDEMPOTENCY_KEY, PREFER, X_REQUEST_ID = istr("Idempotency-Key"), istr("Prefer"), istr("X-Request-ID")
 
 PAGE_DEFAULT = 50
 PAGE_MAX = 500
@@ -105,8 +107,8 @@ async def json_body(request: web.Request) -> bytes:
 def read_operation(body: bytes) -> OperationBody:
     """Read and check the body of an operation."""
     usual = _USUAL_OPERATION.match(body)
-    if usual and usual["amount"].strip(b"0."):  # more than zero
-        return OperationBody(_TYPES[usual["type"]], parse_amount(usual["amount"].decode()))
+    if usual and (amount := units_of_plain(usual["amount"].decode())):  # more than zero
+        return OperationBody(_TYPES[usual["type"]], amount)
     asked = _validated(OperationRequest, _decode(body))
     return OperationBody(OperationType(asked.operation_type), asked.amount)
 
@@ -122,9 +124,9 @@ def idempotency_key(request: HasHeaders) -> str | None:
 
     Raises Invalid unless it is 1 to 255 visible ASCII characters, given once.
     """
-    if "Idempotency-Key" not in request.headers:
+    if IDEMPOTENCY_KEY not in request.headers:
         return None
-    key, *others = request.headers.getall("Idempotency-Key")
+    key, *others = request.headers.getall(IDEMPOTENCY_KEY)
     if len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1]
     if others or not _IDEMPOTENCY_KEY.match(key):
@@ -135,16 +137,16 @@ def idempotency_key(request: HasHeaders) -> str | None:
 
 def preferred_wait(request: HasHeaders) -> int | None:
     """Return N of `Prefer: wait=N` in seconds (RFC 7240), or None; what cannot be understood is ignored, as it says."""
-    if "Prefer" not in request.headers:
+    if PREFER not in request.headers:
         return None
     # Several headers are the same as one with commas.
-    match = _PREFER_WAIT.search(",".join(request.headers.getall("Prefer")))
+    match = _PREFER_WAIT.search(",".join(request.headers.getall(PREFER)))
     return int(match[1]) if match else None
 
 
 def request_id(request: HasHeaders) -> str | None:
     """Return the caller's X-Request-ID if it is sane, else None."""
-    value = request.headers.get("X-Request-ID")
+    value = request.headers.get(X_REQUEST_ID)
     return value if value and _REQUEST_ID.match(value) else None
 
 

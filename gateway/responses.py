@@ -66,16 +66,16 @@ def operation_view(operation: Operation) -> dict[str, Any]:
     applied = operation.status is Status.APPLIED
     view = {
         "id": str(operation.id),
-        "operation_type": operation.type.value,
+        "operation_type": operation.type,
         "amount": format_units(operation.amount),
-        "status": operation.status.value,
+        "status": operation.status,
         "seq": operation.seq,
         "balance": format_units(operation.balance),
         "created_at": operation.submitted_at,
         "applied_at": operation.decided_at if applied else None,
     }
     if operation.reason:
-        view["reason"] = operation.reason.value
+        view["reason"] = operation.reason
     return view
 
 
@@ -83,7 +83,7 @@ def pending_view(command: Command) -> dict[str, Any]:
     """Return a command that is not decided yet, as an operation."""
     return {
         "id": str(command.id),
-        "operation_type": command.type.value,
+        "operation_type": command.type,
         "amount": format_units(command.amount),
         "status": "PENDING",
         "seq": None,
@@ -96,12 +96,13 @@ def pending_view(command: Command) -> dict[str, Any]:
 def applied_view(reply: Reply) -> dict[str, Any]:
     """Return the wallet right after an applied operation, and the operation."""
     operation = reply.operation
+    view = operation_view(operation)
     return {
         "id": str(operation.wallet_id),
-        "balance": format_units(operation.balance),
+        "balance": view["balance"],
         "created_at": reply.wallet_created_at,
         "updated_at": operation.decided_at,
-        "operation": operation_view(operation),
+        "operation": view,
     }
 
 

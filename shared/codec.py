@@ -35,7 +35,7 @@ def encode_command(command: Command) -> bytes:
     return orjson.dumps(
         {
             "id": str(command.id),
-            "type": command.type.value,
+            "type": command.type,
             "amount": command.amount,
             "reply_to": command.reply_to,
             "submitted_at": command.submitted_at,
@@ -129,10 +129,10 @@ def _reply_fields(reply: Reply) -> dict[str, Any]:
     return {
         "id": str(operation.id),
         "wallet_id": str(operation.wallet_id),
-        "type": operation.type.value,
+        "type": operation.type,
         "amount": operation.amount,
-        "status": operation.status.value,
-        "reason": operation.reason.value if operation.reason else None,
+        "status": operation.status,
+        "reason": operation.reason,
         "seq": operation.seq,
         "balance": operation.balance,
         "submitted_at": operation.submitted_at,

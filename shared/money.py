@@ -59,5 +59,10 @@ def _units_of_text(text: str) -> int:
         raise ValueError(
             "must be a plain decimal string such as 1000.50: at most 16 digits before the point and 2 after it"
         )
+    return units_of_plain(text)
+
+
+def units_of_plain(text: str) -> int:
+    """Read minor units, 0 or more, from a text that AMOUNT_PATTERN has matched."""
     whole, _, fraction = text.partition(".")
     return int(whole) * UNITS_PER_WHOLE + int(fraction.ljust(DECIMALS, "0"))

@@ -173,23 +173,29 @@ def _arrays(settlement: ledger.Settlement, known: Mapping[UUID, Wallet], claimed
     operations: Sequence[Operation] = settlement.operations
     after = sorted(settlement.wallets, key=attrgetter("id"))
     before = [known[wallet.id] for wallet in after]
+    usual = operations[0].decided_at
     return [
         [o.id for o in operations],
         [o.wallet_id for o in operations],
         [o.type for o in operations],
         [o.amount for o in operations],
-        # Shorter arrays are filled up with nulls, and most batches have no reasons: none then is sent.
+        # Shorter arrays are filled up with nulls, and most batches have no reasons, and one time: then none is sent.
         [o.reason for o in operations] if any(o.reason for o in operations) else [],
         [o.seq for o in operations],
         [o.balance for o in operations],
         [o.submitted_at for o in operations],
-        [o.decided_at for o in operations],
+        _unless_all(usual, [o.decided_at for o in operations]),
         [o.token for o in operations],
         claimed_at,
+        usual,
         [wallet.id for wallet in after],
         [wallet.balance for wallet in before],
         [wallet.seq for wallet in before],
         [wallet.balance for wallet in after],
         [wallet.seq for wallet in after],
-        [wallet.updated_at for wallet in after],
+        _unless_all(usual, [wallet.updated_at for wallet in after]),
     ]
+
+
+def _unless_all(usual: datetime, times: list[datetime]) -> list[datetime]:
+    return [] if times.count(usual) == len(times) else times

@@ -181,6 +181,28 @@ async def test_time_of_a_wallet__never_goes_back(store: Store, books: BooksAsThe
     assert reply.operation.decided_at == ahead
 
 
+@pytest.mark.parametrize("first", ["ahead", "usual"])
+async def test_batch_over_wallets_of_different_times__each_operation_and_wallet_has_its_own(
+    store: Store, books: BooksAsTheyStand, first: str
+) -> None:
+    ahead, usual, refused = [await books.create_wallet() for _ in range(3)]
+    to_come, long_ago = datetime.now(UTC) + timedelta(hours=1), datetime.now(UTC) - timedelta(hours=1)
+    await books.connection.execute("UPDATE wallets SET updated_at = $1 WHERE id = $2", to_come, ahead)
+    await books.connection.execute("UPDATE wallets SET updated_at = $1 WHERE id = $2", long_ago, refused)
+    commands = [deposit(ahead), deposit(usual), withdraw(refused)]
+
+    replies = await store.settle(commands if first == "ahead" else commands[1:] + commands[:1])
+
+    decided = {reply.operation.wallet_id: reply.operation.decided_at for reply in replies}
+    assert decided[ahead] == to_come
+    assert decided[usual] == decided[refused] < to_come
+    for wallet_id in (ahead, usual, refused):
+        [operation] = await books.operations(wallet_id)
+        assert operation.decided_at == decided[wallet_id]
+    stand = {wallet_id: (await books.wallet(wallet_id)).updated_at for wallet_id in (ahead, usual, refused)}
+    assert stand == {ahead: to_come, usual: decided[usual], refused: long_ago}
+
+
 # What the database refuses.
 
 
