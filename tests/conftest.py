@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,13 @@ _databases = itertools.count(1)
 def _logs() -> None:
     """Log as the service does: structlog's own default draws tracebacks so richly that sessions time out meanwhile."""
     logs.configure(Settings.load().model_copy(update={"log_format": "console"}), "tests")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _interruptible() -> None:
+    """Let what a test starts hear Ctrl-C: a shell that runs `make test &` has all of it ignore SIGINT."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
