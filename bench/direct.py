@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
-import orjson
+import msgspec
 import uvloop
 from aiohttp import web
 from uuid_utils.compat import uuid7
@@ -47,7 +47,7 @@ async def operate(request: web.Request) -> web.Response:
     submitted_at = datetime.now(UTC)
     try:
         wallet_id = UUID(request.match_info["wallet_id"])
-        body = orjson.loads(await request.read())
+        body = msgspec.json.decode(await request.read())
         kind = body["operation_type"]
         amount = round(body["amount"] * MINOR_UNITS)
         signed = amount * SIGNS[kind]
@@ -109,7 +109,7 @@ async def ready(request: web.Request) -> web.Response:
 
 def as_json(body: Any, status: int = 200) -> web.Response:
     """Return a JSON response."""
-    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")
+    return web.Response(body=msgspec.json.encode(body), status=status, content_type="application/json")
 
 
 def in_units(minor_units: int) -> str:

@@ -31,7 +31,7 @@ PACKAGES = {
     "redis-py": "redis",
     "hiredis": "hiredis",
     "uvloop": "uvloop",
-    "orjson": "orjson",
+    "msgspec": "msgspec",
 }
 _SYNCS = 200
 

@@ -4,7 +4,6 @@ import logging
 import socket
 from collections.abc import AsyncIterator
 
-import orjson
 import structlog
 from aiohttp import web
 
@@ -35,7 +34,7 @@ def build(settings: GatewaySettings) -> web.Application:
     app = web.Application(middlewares=[edge(room)], client_max_size=settings.body_bytes_max)
     app[SETTINGS], app[ROOM] = settings, room
     app.cleanup_ctx.extend([_books, _access, _streams, _dispatcher])
-    document = orjson.dumps(openapi.document(is_key_required=settings.auth == "required"))
+    document = responses.write_json(openapi.document(is_key_required=settings.auth == "required"))
 
     async def serve_document(request: web.Request) -> web.Response:
         del request

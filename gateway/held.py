@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import Enum, auto
 from math import ceil
 from uuid import UUID
+
+from msgspec import Struct
 
 from shared.commands import Command, Reply
 from shared.errors import Refused, ServiceError, Unavailable, WalletQueueFull
@@ -27,8 +28,7 @@ class State(Enum):
     SUBMITTED = auto()  # accepted, or its fate is unknown, which counts as accepted
 
 
-@dataclass(slots=True, eq=False)
-class Waiter:
+class Waiter(Struct, eq=False):
     """Somebody who waits for the outcome of a held command, until a deadline."""
 
     held: "Held"
@@ -71,8 +71,7 @@ class Deadlines:
                     self._end(waiter)
 
 
-@dataclass(slots=True, eq=False)
-class Held:
+class Held(Struct, eq=False):
     """A command that is not decided yet, and the requests that wait for it."""
 
     command: Command
@@ -81,8 +80,8 @@ class Held:
     message_id: str | None = None
     # Whether the flush will take it; a command that was refused on its way is parked until the next look.
     in_outbox: bool = False
-    waiters: list[Waiter] = field(default_factory=list)
-    late: list[Waiter] = field(default_factory=list)
+    waiters: list[Waiter] = []
+    late: list[Waiter] = []
 
     def answer(self, outcome: Reply | ServiceError) -> None:
         """Tell everybody who waits; it is not held any more."""

@@ -6,10 +6,11 @@ Guarantees that both give the same answers. Knows what the contract says; decide
 import asyncio
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import getrandbits
 from uuid import UUID
+
+from msgspec import Struct
 
 from gateway import requests, responses
 from gateway.books import Books
@@ -27,8 +28,7 @@ UNREADABLE = "The operation was damaged on its way; nothing of it is recorded. S
 KEY_REUSED = "This Idempotency-Key was used on this wallet before, with another operation or amount."
 
 
-@dataclass(slots=True)
-class Asked:
+class Asked(Struct):
     """What a request asks: its command, how long it waits for the outcome, and what its answer says of that wait."""
 
     command: Command
@@ -37,8 +37,7 @@ class Asked:
     has_key: bool
 
 
-@dataclass(slots=True)
-class Desk:
+class Desk(Struct):
     """Makes commands for one gateway process: `reply_to` tells its reply key, `wait_seconds` is the longest wait."""
 
     reply_to: Callable[[], str]

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-import orjson
+import msgspec
 from rich.console import Console, RenderableType
 from rich.live import Live
 
@@ -121,7 +121,7 @@ def _put(manner: Manner, seen: Any, draw: Draw) -> None:
 
 def put_json(seen: Any, *, indented: bool) -> None:
     """Write one document."""
-    # The database's client has a UUID type of its own.
-    text = orjson.dumps(seen, default=str, option=orjson.OPT_INDENT_2 if indented else 0)
+    line = msgspec.json.encode(seen, enc_hook=str)
+    text = msgspec.json.format(line, indent=2) if indented else line
     sys.stdout.write(f"{text.decode()}\n")
     sys.stdout.flush()

@@ -1,16 +1,18 @@
 """What is asked of a wallet and what became of it: the words that travel between gateway, worker and Postgres.
 
 A *command* asks; an *operation* is the record of its outcome (`APPLIED`, or `REJECTED` with a reason); a *reply* is
-that record on its way back to a gateway. Pure data, never changed once made; not enforced, because to make a frozen
-dataclass takes five times as long, and each command makes five.
+that record on its way back to a gateway. Pure data, never changed once made. A msgspec Struct is made in a third of the
+time that a dataclass takes, and each command makes five; the garbage collector need not know of them, since none can
+be part of a cycle.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from shared.ids import derive_id
+from msgspec import Struct
+
+from shared.ids import Id, derive_id
 
 # Made once for this service; changing it would turn every stored Idempotency-Key into a new operation.
 _IDEMPOTENCY_NAMESPACE = UUID("5f1c2a53-93a4-4b0e-9d3c-6f2b8a7e4d10")
@@ -40,16 +42,15 @@ class Reason(StrEnum):
     UNREADABLE = "operation_unreadable"
 
 
-@dataclass(slots=True)
-class Command:
+class Command(Struct, frozen=True, gc=False):
     """One request to change one wallet.
 
     `amount` is in minor units; `reply_to` is the key that awaits the outcome. `token`, a random number below 2^63,
     tells this request from others under the same id.
     """
 
-    id: UUID
-    wallet_id: UUID
+    id: Id
+    wallet_id: Id
     type: OperationType
     amount: int
     submitted_at: datetime
@@ -58,27 +59,25 @@ class Command:
     token: int = 0
 
 
-@dataclass(slots=True)
-class Wallet:
+class Wallet(Struct, frozen=True, gc=False):
     """A wallet's row: `balance` in minor units, `seq` the number of its applied operations."""
 
-    id: UUID
+    id: Id
     balance: int
     seq: int
     created_at: datetime
     updated_at: datetime
 
 
-@dataclass(slots=True)
-class Operation:
+class Operation(Struct, frozen=True, gc=False):
     """The record of a decided command.
 
     `balance` is the wallet's right after it; `seq` is None when it was rejected; `token` is that of the request it was
     decided for.
     """
 
-    id: UUID
-    wallet_id: UUID
+    id: Id
+    wallet_id: Id
     type: OperationType
     amount: int
     status: Status
@@ -98,8 +97,7 @@ class Operation:
         return self.token != command.token
 
 
-@dataclass(slots=True)
-class Reply:
+class Reply(Struct, frozen=True, gc=False):
     """An operation on its way to a gateway, with what its response needs of the wallet (None: no such wallet)."""
 
     operation: Operation

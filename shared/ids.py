@@ -4,10 +4,16 @@ Guarantees a `uuid.UUID`, of the C type that asyncpg brings along: equal to the 
 times as fast, and that happens to a command's two ids a dozen times on their way.
 """
 
+from typing import TYPE_CHECKING
 from uuid import UUID, uuid5
 
 import uuid_utils
 from asyncpg.pgproto import pgproto
+
+if TYPE_CHECKING:
+    Id = UUID
+else:
+    Id = pgproto.UUID  # what is made of an id that is read
 
 _NEW_ID_VERSION = 7
 

@@ -11,10 +11,12 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-import orjson
+import msgspec
 import structlog
 
 from shared.settings import Settings
+
+_to_json = msgspec.json.Encoder(enc_hook=str).encode
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +39,7 @@ def configure(settings: Settings, process: str) -> None:
         processors += [
             structlog.processors.format_exc_info,
             _without_rows,
-            structlog.processors.JSONRenderer(serializer=orjson.dumps, default=str),
+            _in_json,
         ]
         logger_factory = structlog.BytesLoggerFactory(sys.stdout.buffer)
     else:
@@ -119,6 +121,10 @@ def _tell_unraisable(seen: "sys.UnraisableHookArgs") -> None:
     if seen.exc_value is not None:
         error = (seen.exc_type, seen.exc_value, seen.exc_traceback)
         log.error(seen.err_msg or "an exception that nobody could be told", exc_info=error)
+
+
+def _in_json(_: Any, __: str, event: structlog.typing.EventDict) -> bytes:
+    return _to_json(event)
 
 
 def _without_rows(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

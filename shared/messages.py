@@ -1,13 +1,13 @@
 """What a claim brings from Redis: messages, not yet understood. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 START = "0-0"  # below every message id
 
 
-@dataclass(slots=True)
-class Ready:
+class Ready(Struct, frozen=True, gc=False):
     """One record of a ready stream: a wallet that has, or had, waiting messages."""
 
     partition: int
@@ -15,22 +15,20 @@ class Ready:
     wallet: str
 
 
-@dataclass(slots=True)
-class Message:
+class Message(Struct, frozen=True, gc=False):
     """One record of a wallet stream: its id and its fields, not yet understood."""
 
     id: str
     fields: Mapping[bytes, bytes]
 
 
-@dataclass(slots=True)
-class Claim:
+class Claim(Struct, frozen=True, gc=False):
     """The head of one wallet's stream, to be settled as a whole and then finished."""
 
     partition: int
     wallet: str
     ready_id: str
-    messages: Sequence[Message] = field(default_factory=list)
+    messages: Sequence[Message] = ()
 
     @property
     def keep_from(self) -> str:

@@ -5,7 +5,7 @@ from itertools import count
 from typing import Any
 from uuid import UUID, uuid4
 
-import orjson
+import msgspec
 
 from shared.codec import encode_command
 from shared.commands import Command, OperationType, Wallet
@@ -40,7 +40,7 @@ def empty_wallet(wallet_id: UUID, balance: int = 0) -> Wallet:
 
 def said_in(fields: dict[bytes, bytes]) -> dict[str, Any]:
     """Return what a message's command says, by name."""
-    said: dict[str, Any] = orjson.loads(fields[b"command"])
+    said: dict[str, Any] = msgspec.json.decode(fields[b"command"])
     return said
 
 
@@ -56,7 +56,7 @@ def former_fields_of(command: Command) -> dict[Any, Any]:
 
 def saying(said: Any) -> dict[Any, Any]:
     """Return the fields of a message that says this, as redis-py's stubs want them."""
-    return {b"command": orjson.dumps(said)}
+    return {b"command": msgspec.json.encode(said)}
 
 
 def _command(type_: OperationType, wallet_id: UUID, amount: int, id_: UUID | None, reply_to: str) -> Command:

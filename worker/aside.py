@@ -6,8 +6,9 @@ wallet goes to the end of its line.
 
 import time
 from collections.abc import Iterable
-from dataclasses import replace
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from shared.messages import Claim
 

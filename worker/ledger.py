@@ -83,15 +83,15 @@ def _operation(
     command: Command, status: Status, reason: Reason | None, seq: int | None, balance: int, now: datetime
 ) -> Operation:
     return Operation(
-        id=command.id,
-        wallet_id=command.wallet_id,
-        type=command.type,
-        amount=command.amount,
-        status=status,
-        reason=reason,
-        seq=seq,
-        balance=balance,
-        submitted_at=command.submitted_at,
-        decided_at=now,
-        token=command.token,
+        command.id,
+        command.wallet_id,
+        command.type,
+        command.amount,
+        status,
+        reason,
+        seq,
+        balance,
+        command.submitted_at,
+        now,
+        command.token,
     )

@@ -11,7 +11,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import orjson
+import msgspec
 import structlog
 from arq import cron
 from arq.connections import ArqRedis, RedisSettings
@@ -123,8 +123,8 @@ class WorkerSettings:
     keep_result = 0
     job_completion_wait = DRAIN_SECONDS
     health_check_interval = HEALTH_SECONDS
-    job_serializer = functools.partial(orjson.dumps, default=str)  # JSON: nothing that Redis holds is ever unpickled
-    job_deserializer = orjson.loads
+    job_serializer = functools.partial(msgspec.json.encode, enc_hook=str)  # nothing that Redis holds is ever unpickled
+    job_deserializer = msgspec.json.decode
 
 
 async def serve() -> None:

@@ -1,6 +1,6 @@
 """Looks at everything at once: one screen, and the lines that a person should read first."""
 
-import orjson
+import msgspec
 
 import sql
 from inspector.reading.nodes import read_nodes
@@ -54,7 +54,7 @@ async def read_housekeeping(stores: Stores) -> tuple[list[JobSeen], int | None]:
 
 def _job(row: Record) -> JobSeen:
     # A result is JSON, which the client hands on as text.
-    result = orjson.loads(row["result"]) if row["result"] else None
+    result = msgspec.json.decode(row["result"]) if row["result"] else None
     unwell = row["unwell_seconds"]
     overdue = unwell if unwell > HOUSEKEEPING_SECONDS_MAX else None
     return JobSeen(

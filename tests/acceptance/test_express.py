@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-import orjson
+import msgspec
 import pytest
 
 from tests.acceptance.test_raw_sockets import connection, operation
@@ -25,7 +25,7 @@ async def read(reader: asyncio.StreamReader) -> Read:
         first, *lines = head.strip().split("\r\n")
         headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
         body = await reader.readexactly(int(headers["content-length"]))
-    return int(first.split()[1]), headers, orjson.loads(body)
+    return int(first.split()[1]), headers, msgspec.json.decode(body)
 
 
 def comparable(answer: Read, wallet_id: str) -> str:

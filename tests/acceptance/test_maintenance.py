@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import orjson
+import msgspec
 import pytest
 import redis
 
@@ -67,7 +67,7 @@ async def finished(connection: Connection, job: str, after: datetime = EVER) -> 
     await until(has_ended, 20)
     row = await connection.fetchrow(query, job, after)
     assert row is not None
-    return {**row, "result": orjson.loads(row["result"] or "null")}
+    return {**row, "result": msgspec.json.decode(row["result"] or "null")}
 
 
 async def moved_on(connection: Connection) -> str:
@@ -115,7 +115,7 @@ async def test_process__does_every_job_at_its_start_and_says_so(
         assert client.keys("arq:result:*") == []
     process.signal(signal.SIGTERM)
     assert await ended(process) == 0
-    lines = [orjson.loads(line) for line in process.log_path.read_bytes().splitlines()]
+    lines = [msgspec.json.decode(line) for line in process.log_path.read_bytes().splitlines()]
     assert {line["job"] for line in lines if line["event"] == "housekeeping done"} == set(runs)
 
 
@@ -134,7 +134,7 @@ async def test_told_to_stop_in_the_middle_of_a_job__ends_in_order_and_keeps_its_
     assert run is not None
     assert run["finished_at"] is not None
     assert run["error"] is None
-    looked_at = orjson.loads(run["result"])["wallets"]
+    looked_at = msgspec.json.decode(run["result"])["wallets"]
     done = "SELECT count(*) FROM wallets WHERE id <= (SELECT wallet_id FROM reconciliation_progress)"
     assert looked_at == await books.connection.fetchval(done) < WALLETS
 
@@ -241,7 +241,7 @@ async def test_run_by_arqs_own_command__every_line_is_json_and_is_there_once(
         out, errors = await process.communicate()
 
     assert (errors, check_errors, checking.returncode) == (b"", b"", 0)
-    lines = [orjson.loads(line) for line in out.splitlines()]
+    lines = [msgspec.json.decode(line) for line in out.splitlines()]
     assert all(line["process"] == "maintenance" and line["timestamp"] for line in lines)
     said = [line["event"] for line in lines if line.get("logger") == "arq.worker"]
     assert said[0].startswith("Starting worker for 3 functions")
@@ -251,7 +251,7 @@ async def test_run_by_arqs_own_command__every_line_is_json_and_is_there_once(
         "reconcile",
         "statistics",
     }
-    [line] = [orjson.loads(line) for line in checked.splitlines()]
+    [line] = [msgspec.json.decode(line) for line in checked.splitlines()]
     assert line["event"].startswith("Health check successful")
 
 

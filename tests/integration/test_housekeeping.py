@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
-import orjson
+import msgspec
 import pytest
 
 import sql
@@ -350,7 +350,7 @@ async def test_run__is_recorded_with_its_duration_and_result(
     run = await run_of(books, "job")
     assert 0.05 <= run["seconds"] < 1
     assert run["started_at"] < run["finished_at"] <= run["succeeded_at"]
-    assert (orjson.loads(run["result"]), run["error"]) == ({"things": 3}, None)
+    assert (msgspec.json.decode(run["result"]), run["error"]) == ({"things": 3}, None)
 
 
 async def test_failed_run__is_recorded_with_its_sentence_and_no_secret(
@@ -371,7 +371,7 @@ async def test_failed_run__is_recorded_with_its_sentence_and_no_secret(
     run = await run_of(books, "job")
     assert run["error"] == "ConnectionError: cannot reach … with …"
     assert run["finished_at"] > run["succeeded_at"]
-    assert orjson.loads(run["result"]) == {"things": 3}
+    assert msgspec.json.decode(run["result"]) == {"things": 3}
 
 
 async def test_session_lost_in_the_middle__is_recorded_on_another(

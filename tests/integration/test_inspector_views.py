@@ -5,13 +5,13 @@ import contextlib
 import json
 import re
 import time
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from msgspec.structs import replace
 from redis.crc import key_slot
 
 from shared import keys

@@ -4,13 +4,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from msgspec.structs import replace
 
 import sql
 from shared.commands import Command, Reason, Reply, Status, operation_id_of_key

@@ -1,10 +1,10 @@
 """Which operation an Idempotency-Key means, and when an outcome answers a request or replays one."""
 
-from dataclasses import replace
 from uuid import RFC_4122, UUID, uuid4
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from shared.commands import Operation, OperationType, Status, operation_id_of_key
 from tests.commands import deposit, empty_wallet

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, cast
 from uuid import UUID
 
-import orjson
+import msgspec
 import pytest
 from aiohttp import StreamReader
 from aiohttp.base_protocol import BaseProtocol
@@ -95,7 +95,7 @@ class Lane:
         first, *lines = head.decode("ascii").split("\r\n")
         headers = dict(line.split(": ", 1) for line in lines)
         assert headers["Content-Length"] == str(len(body))
-        return int(first.split()[1]), headers, orjson.loads(body)
+        return int(first.split()[1]), headers, msgspec.json.decode(body)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,12 @@ PURE = (
     "worker/batch.py",
 )
 # What may be imported from outside the standard library beside the other pure modules.
-PURE_EXTRAS = {"shared/codec.py": {"orjson"}, "shared/ids.py": {"asyncpg.pgproto", "uuid_utils"}}
+PURE_EXTRAS = {
+    "shared/codec.py": {"msgspec"},
+    "shared/commands.py": {"msgspec"},
+    "shared/ids.py": {"asyncpg.pgproto", "uuid_utils"},
+    "shared/messages.py": {"msgspec"},
+}
 
 
 def files_of(*packages: str) -> list[Path]:

@@ -1,10 +1,10 @@
 """The rules of the books, one by one."""
 
-from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from msgspec.structs import replace
 
 from shared.commands import Command, Operation, Reason, Status, Wallet
 from shared.money import BALANCE_MAX

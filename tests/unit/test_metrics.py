@@ -11,6 +11,7 @@ import pytest
 import yaml
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from msgspec.structs import replace
 from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
 
@@ -73,11 +74,9 @@ def test_batch__is_counted_by_type_and_outcome() -> None:
 
 @pytest.mark.parametrize("reason", [*sorted(set(Reason) - {Reason.WALLET_NOT_FOUND, Reason.UNREADABLE}), None])
 def test_every_outcome_that_is_recorded__can_be_counted(reason: Reason | None) -> None:
-    command = deposit(uuid4())
-    rejected = ledger.reject(command, reason or Reason.INSUFFICIENT_FUNDS, 0, EPOCH)
-    rejected.reason = reason
+    rejected = ledger.reject(deposit(uuid4()), Reason.INSUFFICIENT_FUNDS, 0, EPOCH)
 
-    worker.metrics.note_settled([rejected], 0)
+    worker.metrics.note_settled([replace(rejected, reason=reason)], 0)
 
 
 def test_dashboard_and_alerts__are_well_formed() -> None:

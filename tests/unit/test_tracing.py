@@ -4,6 +4,7 @@ import time
 from uuid import uuid4
 
 import pytest
+from msgspec.structs import replace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -18,9 +19,7 @@ PARENT = "00f067aa0ba902b7"
 
 
 def command(request_id: str) -> Command:
-    made = deposit(uuid4())
-    made.request_id, made.token = request_id, 0x1234_5678_9ABC_DEF0
-    return made
+    return replace(deposit(uuid4()), request_id=request_id, token=0x1234_5678_9ABC_DEF0)
 
 
 def through_redis(sent: Command) -> Command:

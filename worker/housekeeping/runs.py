@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-import orjson
+import msgspec
 import structlog
 
 import sql
@@ -74,7 +74,7 @@ async def _record_end(
     settings: MaintenanceSettings, job: str, seconds: float, result: Mapping[str, Any] | None, error: str | None
 ) -> None:
     # A session of its own: the work's may be what was lost, or may be in the middle of a transaction.
-    text = None if result is None else orjson.dumps(result, default=str).decode()
+    text = None if result is None else msgspec.json.encode(result, enc_hook=str).decode()
     try:
         session = await open_session(settings, job)
         try:

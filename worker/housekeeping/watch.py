@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 
-import orjson
+import msgspec
 import structlog
 from prometheus_client import REGISTRY
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -91,7 +91,7 @@ def _counts(jobs: Iterable[Record]) -> Metric:
         labels=["task", "what"],
     )
     for job in jobs:
-        for what, count in orjson.loads(job["result"] or "{}").items():
+        for what, count in msgspec.json.decode(job["result"] or "{}").items():
             if isinstance(count, int):
                 family.add_metric([job["job"], what], count)
     return family
