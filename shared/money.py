@@ -15,6 +15,7 @@ AMOUNT_MAX: int = 10 ** (WHOLE_DIGITS_MAX + DECIMALS) - 1
 BALANCE_MAX = AMOUNT_MAX
 
 AMOUNT_PATTERN = r"^(0|[1-9][0-9]{0,15})(\.[0-9]{1,2})?$"
+_FRACTIONS = [f".{units:0{DECIMALS}d}" for units in range(UNITS_PER_WHOLE)]  # each answer needs two: made once
 _PLAIN_DECIMAL = re.compile(AMOUNT_PATTERN.removesuffix("$") + r"\Z", re.ASCII)
 
 
@@ -39,7 +40,7 @@ def format_units(units: int) -> str:
     """Write minor units as a plain decimal with two decimals: 100050 → "1000.50"."""
     if units < 0:
         return f"-{format_units(-units)}"
-    return f"{units // UNITS_PER_WHOLE}.{units % UNITS_PER_WHOLE:02d}"
+    return f"{units // UNITS_PER_WHOLE}{_FRACTIONS[units % UNITS_PER_WHOLE]}"
 
 
 def _units_of_number(number: Decimal) -> int:
