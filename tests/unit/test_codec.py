@@ -136,7 +136,10 @@ def test_damaged_value__is_unreadable(name: str, value: Any) -> None:
     assert str(unreadable.value)
 
 
-@pytest.mark.parametrize("text", [b"", b"x", b"\xff", b"5", b"null", b"[]", b"{", b'"text"', b"[" * 5_000])
+NESTED = b'{"other": ' + b"[" * 5_000  # deeper than any stack: what nobody reads is walked through, too
+
+
+@pytest.mark.parametrize("text", [b"", b"x", b"\xff", b"5", b"null", b"[]", b"{", b'"text"', b"[" * 5_000, NESTED])
 def test_message_that_is_no_object__is_unreadable_and_says_nothing(text: bytes) -> None:
     with pytest.raises(Unreadable, match="the field command is not"):
         decode_command(UUID(int=1), {b"command": text})
@@ -229,6 +232,12 @@ def test_message_without_any_field__is_unreadable() -> None:
 @given(replies)
 def test_replies__are_read_back_as_they_were_written(sent: list[Reply]) -> None:
     assert decode_replies(encode_replies(sent)) == sent
+
+
+@pytest.mark.parametrize("text", [b"", b"x", b"\xff", b"5", b"{}", b"[{}]", b"[null]", b"[" * 5_000, b"[" + NESTED])
+def test_anything_else__is_no_replies(text: bytes) -> None:
+    with pytest.raises(Unreadable):
+        decode_replies(text)
 
 
 def test_replies__are_json_that_people_can_read() -> None:
