@@ -51,7 +51,7 @@ async def operate(request: web.Request) -> web.Response:
         kind = body["operation_type"]
         amount = round(body["amount"] * MINOR_UNITS)
         signed = amount * SIGNS[kind]
-    except (ValueError, KeyError, TypeError):
+    except (msgspec.MsgspecError, ValueError, KeyError, TypeError):
         return as_json({"detail": "not an operation"}, 400)
     operation_id = uuid7()
     row = await request.app[POOL].fetchrow(

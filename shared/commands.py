@@ -1,9 +1,9 @@
 """What is asked of a wallet and what became of it: the words that travel between gateway, worker and Postgres.
 
 A *command* asks; an *operation* is the record of its outcome (`APPLIED`, or `REJECTED` with a reason); a *reply* is
-that record on its way back to a gateway. Pure data, never changed once made. A msgspec Struct is made in a third of the
-time that a dataclass takes, and each command makes five; the garbage collector need not know of them, since none can
-be part of a cycle.
+that record on its way back to a gateway. Pure data, never changed once made. A msgspec Struct is made in a third to a
+half of the time that a dataclass takes, and each command makes five; the garbage collector need not know of them, since
+none can be part of a cycle.
 """
 
 from datetime import datetime
