@@ -10,13 +10,12 @@ from devstack.errors import StackError
 HOST = "127.0.0.1"
 
 # Below Linux's ephemeral range (32768…), where a client that retries a stopped server could be given the server's own
-# port as its source port, connect to itself, and so keep the server from coming back. The last port leaves room for a
-# Redis Cluster node's second port, which lies 10000 above its first.
+# port as its source port, connect to itself, and so keep the server from coming back. A Redis Cluster node listens on a
+# second port too, 10000 above its first: the range is no longer than that, so that none of them is given to another.
 _FIRST_PORT = 10240
-_LAST_PORT = 22000
+_LAST_PORT = 20239
+_SECOND_PORT_OFFSET = 10000
 _ATTEMPTS_MAX = 200
-
-_given: set[int] = set()
 
 
 def is_free(port: int) -> bool:
@@ -44,10 +43,21 @@ def _why_not_free(port: int) -> str:
 
 
 def pick_free() -> int:
-    """Give a free port that this process has not given out before."""
+    """Give a free port that no living process has been given here, and whose second port is free as well."""
     for _ in range(_ATTEMPTS_MAX):
         port = random.randint(_FIRST_PORT, _LAST_PORT)  # noqa: S311 (no secret: two test runs should not meet)
-        if port not in _given and is_free(port):
-            _given.add(port)
+        if _claim(port) and is_free(port) and is_free(port + _SECOND_PORT_OFFSET):
             return port
     raise StackError(f"no free port found between {_FIRST_PORT} and {_LAST_PORT} on {HOST}: stop what occupies them")
+
+
+def _claim(port: int) -> bool:
+    """Make the port this process's own as long as it lives, unless a living one has it."""
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        claim.bind(f"\0wallet-devstack-port-{port}")  # an abstract name: no file is left behind
+    except OSError:
+        claim.close()
+        return False
+    claim.detach()  # never closed: the kernel forgets the name when the process ends
+    return True

@@ -204,6 +204,32 @@ def test_port_taken__is_told_and_the_stranger_is_not_talked_to(
         assert not server.process.owns_port(port)
 
 
+def test_two_processes_pick_ports__never_the_same() -> None:
+    code = (
+        "import sys; from devstack import ports; print(*(ports.pick_free() for _ in range(400)), flush=True);"
+        "sys.stdin.read()"  # as long as it lives, they are its own
+    )
+    pickers = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], cwd=PROJECT_DIR, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    first, second = ({int(port) for port in picker.stdout.readline().split()} for picker in pickers if picker.stdout)
+    for picker in pickers:
+        picker.communicate()
+    assert len(first) == len(second) == 400
+    assert not first & second  # by chance alone, 16 would be in both
+
+
+def test_second_port_of_a_cluster_node_taken__is_not_given_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    only = 20_300  # neither it nor its second port is one that other tests are given
+    monkeypatch.setattr(ports, "_FIRST_PORT", only)
+    monkeypatch.setattr(ports, "_LAST_PORT", only)
+    with socket.create_server((ports.HOST, only + 10_000)), pytest.raises(StackError):
+        ports.pick_free()
+
+
 def test_redis_started__answers_as_our_own_child_with_our_settings(redis: Redis) -> None:
     wanted = {"appendonly": "yes", "maxmemory-policy": "noeviction", "stream-node-max-bytes": "512"}
     for name, value in wanted.items():
