@@ -13,7 +13,8 @@
 -- Invariant: a wallet stream that is not empty has a ready message.
 
 local VERSION = 8
-local DEAD_LETTER_FIELDS_MAX = 100 -- of a message made by hand; unpack() takes no more than some thousand values
+local UNPACKED_MAX = 1000 -- unpack() takes no more than some thousand values
+local DEAD_LETTER_FIELDS_MAX = 100 -- of a message made by hand
 
 -- Ids are '<server ms>-<n>', above every id given out before in the partition, never '*': an automatic id is given out
 -- again when a stream is deleted and made anew within one millisecond, and a late removal would hit the wrong message.
@@ -22,27 +23,25 @@ local function server_ms()
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
+local function rise_above(ids, id)
+  local ms, n = string.match(id, '^(%d+)-(%d+)$')
+  ms, n = tonumber(ms), tonumber(n)
+  if not ms or ms >= 2 ^ 53 or n >= 2 ^ 53 then return end -- made by hand: Lua cannot count on from there
+  if ms > ids.ms or (ms == ids.ms and n > ids.n) then
+    ids.ms, ids.n = ms, n
+  end
+end
+
 local function id_source(now_ms, last_id)
-  local ms, n = now_ms, -1
-  local source = {last_id = last_id or '0-0', now_ms = now_ms}
+  local ids = {ms = now_ms, n = -1, last_id = last_id or '0-0', now_ms = now_ms}
+  if last_id then rise_above(ids, last_id) end
+  return ids
+end
 
-  function source.rise_above(id)
-    local id_ms, id_n = string.match(id, '^(%d+)-(%d+)$')
-    id_ms, id_n = tonumber(id_ms), tonumber(id_n)
-    if not id_ms or id_ms >= 2 ^ 53 or id_n >= 2 ^ 53 then return end -- made by hand: Lua cannot count on from there
-    if id_ms > ms or (id_ms == ms and id_n > n) then
-      ms, n = id_ms, id_n
-    end
-  end
-
-  function source.next()
-    n = n + 1
-    source.last_id = string.format('%d-%d', ms, n)
-    return source.last_id
-  end
-
-  if last_id then source.rise_above(last_id) end
-  return source
+local function next_id(ids)
+  ids.n = ids.n + 1
+  ids.last_id = string.format('%d-%d', ids.ms, ids.n)
+  return ids.last_id
 end
 
 local function is_error(answer)
@@ -50,14 +49,15 @@ local function is_error(answer)
 end
 
 local function append(ids, stream, ...)
-  local id = ids.next()
+  local id = next_id(ids)
   if is_error(redis.pcall('XADD', stream, id, ...)) then
     -- Somebody appended by hand, or the clock went back after meta was lost: go on above what the stream has seen.
-    local info = redis.call('XINFO', 'STREAM', stream)
+    local info = redis.pcall('XINFO', 'STREAM', stream)
+    if is_error(info) then return nil end -- no stream
     for i = 1, #info, 2 do
-      if info[i] == 'last-generated-id' then ids.rise_above(info[i + 1]) end
+      if info[i] == 'last-generated-id' then rise_above(ids, info[i + 1]) end
     end
-    id = ids.next()
+    id = next_id(ids)
     if is_error(redis.pcall('XADD', stream, id, ...)) then return nil end
   end
   return id
@@ -69,7 +69,8 @@ end
 
 -- The oldest message of the wallet whose turn is next, found by the key of another wallet's stream.
 local function first_of_next(ready, stream)
-  local next_ready = redis.call('XRANGE', ready, '-', '+', 'COUNT', 1)[1]
+  local line = redis.pcall('XRANGE', ready, '-', '+', 'COUNT', 1)
+  local next_ready = not is_error(line) and line[1]
   if not next_ready then return nil end
   local messages = redis.pcall('XRANGE', string.match(stream, '^.*:') .. next_ready[2][2], '-', '+', 'COUNT', 1)
   return not is_error(messages) and messages[1] or next_ready
@@ -91,7 +92,7 @@ end
 -- ARGV  wallet_queue_max, partition_queue_max, then per partition: number of commands, then 2 per command: wallet,
 --       command (JSON object)
 -- Returns one string per command: its message id, or why nothing was appended: 'not_a_stream' (nor one that can be; or
--- another key has the name of its partition's ready or meta), or
+-- another key has the name of its partition's meta, or of the ready that the wallet would have to be added to), or
 -- 'wallet_full' or 'partition_full' and for how many ms the oldest has waited, of the wallet or of the one whose turn is
 -- next.
 local function submit(keys, args)
@@ -100,7 +101,7 @@ local function submit(keys, args)
   while k < #keys do
     local ready, meta, count = keys[k], keys[k + 1], tonumber(args[a])
     local known = redis.pcall('HMGET', meta, 'last_id', 'depth', 'submitted')
-    local is_spoilt = is_error(known) or is_error(redis.pcall('XLEN', ready)) -- by hand: and the others go on
+    local is_spoilt = is_error(known) -- by hand: and the others go on
     local last_id, depth, submitted = unpack(known)
     local ids = id_source(now_ms, last_id)
     local accepted, waiting_in = 0, {} -- by stream: a hot wallet's is asked once
@@ -117,10 +118,11 @@ local function submit(keys, args)
       elseif depth + accepted >= partition_max then
         results[#results + 1] = 'partition_full ' .. age_ms(ids, first_of_next(ready, stream))
       else
-        local id = append(ids, stream, 'command', args[a + 1])
+        -- Ready first: where that cannot be, nothing may wait for ever. (Ready with nothing waiting is harmless.)
+        local is_ready = waiting > 0 or append(ids, ready, 'wallet', args[a])
+        local id = is_ready and append(ids, stream, 'command', args[a + 1])
         results[#results + 1] = id or 'not_a_stream'
         if id then
-          if waiting == 0 then append(ids, ready, 'wallet', args[a]) end
           accepted, waiting_in[stream] = accepted + 1, waiting + 1
         end
       end
@@ -141,6 +143,7 @@ end
 -- Returns the number of messages removed.
 local function finish(keys, args)
   local now_ms, removed, k, a = nil, 0, 1, 1
+  local empty = {}
   while k < #keys do
     local ready, meta, count = keys[k], keys[k + 1], tonumber(args[a])
     local ids, removed_here = nil, 0
@@ -152,7 +155,7 @@ local function finish(keys, args)
       if not is_error(trimmed) then removed_here = removed_here + trimmed end
       local left = redis.pcall('XLEN', stream) -- an error: made by hand, and left alone
       if left == 0 then
-        redis.call('DEL', stream)
+        empty[#empty + 1] = stream
       elseif not is_error(left) and was_ready == 1 then
         -- Only who removed the ready message adds the next one: a second finish adds none.
         now_ms = now_ms or server_ms()
@@ -164,6 +167,9 @@ local function finish(keys, args)
     if ids then redis.pcall('HSET', meta, 'last_id', ids.last_id) end
     lower_depth(meta, removed_here)
     removed = removed + removed_here
+  end
+  for first = 1, #empty, UNPACKED_MAX do
+    redis.call('DEL', unpack(empty, first, math.min(first + UNPACKED_MAX - 1, #empty)))
   end
   return removed
 end

@@ -78,6 +78,29 @@ async def test_key_that_is_no_part_of_a_partition__refuses_that_partition_and_ho
     assert await stage.client.get(key) == b"made by hand"
 
 
+async def test_ready_that_is_no_stream__what_waits_is_joined_and_a_full_partition_told(stage: Stage) -> None:
+    waiting, new = wallet_in(P, PARTITIONS), wallet_in(P, PARTITIONS)
+    first = await stage.submit(deposit(waiting))
+    await stage.client.set(keys.ready_stream(P), "made by hand")
+
+    joined, refused = await stage.streams.submit([deposit(waiting), deposit(new)], MANY, MANY)
+    [full] = await stage.streams.submit([deposit(waiting)], MANY, 2)
+
+    assert (await stage.messages(waiting), refused) == ([*first, joined], Submission.NOT_A_STREAM)
+    assert await stage.messages(new) == []
+    assert isinstance(full, Full)
+    assert full.queue is Submission.PARTITION_FULL
+
+
+async def test_many_wallets_finished_at_once__no_stream_is_left(stage: Stage) -> None:
+    wallets = [wallet_in(P, PARTITIONS) for _ in range(2_100)]
+    await stage.submit(*map(deposit, wallets), partition_max=3_000)
+
+    await stage.finish(*await stage.claim(wallets_max=3_000, messages_max=3_000))
+
+    assert (await stage.keys(), await stage.ready(), await stage.depth()) == (set(), [], 0)
+
+
 async def test_meta_that_is_no_hash__keeps_nothing_from_being_finished(stage: Stage) -> None:
     spoilt, other = wallet_in(P, PARTITIONS), wallet_in(P + 1, PARTITIONS)
     await stage.submit(deposit(spoilt), deposit(spoilt), deposit(other))
