@@ -42,7 +42,7 @@ name=${0##*/}
 echo "$name $*" >>"$NOTES/calls"
 case "$name $*" in
     *--version) echo "Python 3.12.1"; exit 0 ;;
-    *'version_info'*) [ ! -e "$NOTES/old" ]; exit ;;
+    *'version_info'*) [ ! -e "$NOTES/old" ] && [ ! -e "$NOTES/$name-old" ]; exit ;;
     *'import ensurepip, venv') [ ! -e "$NOTES/no-venv" ]; exit ;;
     *' venv '*) [ ! -e "$NOTES/$name-venv-fails" ] || exit 1
         mkdir -p .venv/bin && cp "$0" .venv/bin/python && chmod +x .venv/bin/python; exit ;;
@@ -70,6 +70,8 @@ class Clone:
             found = shutil.which(tool)
             assert found, tool
             (self.programs / tool).symlink_to(found)
+        script = self.folder / "devstack" / "environment.sh"
+        script.write_text(script.read_text().replace("/usr/bin/python3", str(self.programs / "system-python")))
 
     @property
     def programs(self) -> Path:
@@ -150,6 +152,18 @@ def test_no_uv__pip_installs_the_same(clone: Clone) -> None:
     assert made == "python3 -m venv .venv"
     assert installed.startswith("python -m pip install ")
     assert installed.endswith(" -c constraints.txt -e .[dev]")
+    assert clone.is_installed
+
+
+@pytest.mark.parametrize("note", ["", "system-python-old"])
+def test_distribution_has_a_python__is_taken_if_it_is_new_enough(clone: Clone, note: str) -> None:
+    clone.have("python3", "system-python")
+    if note:
+        clone.note(note)
+
+    assert clone.make().returncode == 0
+
+    assert clone.calls()[0] == f"{'python3' if note else 'system-python'} -m venv .venv"
     assert clone.is_installed
 
 
