@@ -45,6 +45,7 @@ class Dispatcher:
     """One gateway process's commands under way."""
 
     def __init__(self, settings: GatewaySettings, streams: Streams, find: Find) -> None:
+        self._loop = asyncio.get_running_loop()  # kept: to ask for it each time is a call to the kernel
         self._settings = settings
         self._streams = streams
         self._find = find
@@ -79,7 +80,7 @@ class Dispatcher:
         Raises Pending when the wait ends first, and WalletQueueFull or Unavailable when the command was not accepted:
         then nothing will happen.
         """
-        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Reply] = self._loop.create_future()
 
         def tell(outcome: Reply | ServiceError) -> None:
             if future.done():
@@ -98,7 +99,7 @@ class Dispatcher:
         Raises Unavailable when this gateway holds as many commands as it may, and WalletQueueFull when as many requests
         wait for this wallet as may: one wallet must not take the room of all.
         """
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         waiting = self._waiting.get(command.wallet_id, 0)
         if waiting >= self._settings.wallet_requests_max:
             refusals.note("wallet_requests_max", command)
@@ -108,8 +109,9 @@ class Dispatcher:
             if len(self._held) >= self._settings.held_commands_max:
                 refusals.note("held_commands_max", command)
                 raise Unavailable("Too many operations are under way in this gateway.")
-            held = self._held[command.id] = Held(command, now)
-            self._enqueue(held)
+            held = self._held[command.id] = Held(command, now, in_outbox=True)
+            self._outbox.append(held)
+            self._outbox_filled.set()
         waiter = Waiter(held, tell, self._deadlines.at(now + wait_seconds), self._waiting)
         self._waiting[command.wallet_id] = waiting + 1
         waiter.deadlines.add(waiter)
@@ -149,7 +151,8 @@ class Dispatcher:
             held.in_outbox = False
             if self._held.get(held.command.id) is not held:  # decided or refused meanwhile
                 continue
-            if held.command.wallet_id in self._parked:  # it would overtake what may have been answered with a 202
+            # It would overtake what may have been answered with a 202.
+            if self._parked and held.command.wallet_id in self._parked:
                 self._park(held)
                 continue
             if held.state is State.QUEUED:
@@ -163,6 +166,8 @@ class Dispatcher:
         """Note what became of a submit. What was neither accepted nor refused is parked: the look sends it again."""
         if isinstance(answer, str):
             held.state, held.message_id = State.SUBMITTED, answer
+            if not held.late:
+                return
         elif answer is Submission.UNKNOWN:
             held.state = State.SUBMITTED
             self._lost_redis("submit")
@@ -206,18 +211,12 @@ class Dispatcher:
     def _lost_redis(self, doing: str) -> None:
         if not self._redis_away:
             metrics.REDIS_LOSSES.inc()
-            now = asyncio.get_running_loop().time()
+            now = self._loop.time()
             self._is_loss_told = now - self._loss_told_at >= LOSS_TOLD_SECONDS
             if self._is_loss_told:
                 self._loss_told_at = now
                 log.warning("redis is away", doing=doing, held=len(self._held))
         self._redis_away = True
-
-    def _enqueue(self, *commands: Held) -> None:
-        for held in commands:
-            held.in_outbox = True
-        self._outbox.extend(commands)
-        self._outbox_filled.set()
 
     def _submit_again(self, commands: Iterable[Held]) -> None:
         """Submit commands before all that came later: some were answered with 202, and what follows relies on them."""
@@ -255,7 +254,8 @@ class Dispatcher:
         for reply in replies:
             held = self._held.pop(reply.operation.id, None)
             if held is not None:
-                self._unpark(held.command)
+                if self._parked:
+                    self._unpark(held.command)
                 held.answer(reply)
 
     # ---- replies, and the look for those that were lost ---------------------------------------------------------
@@ -285,14 +285,13 @@ class Dispatcher:
 
     async def _look(self) -> None:
         while True:
-            loop = asyncio.get_running_loop()
             everything = self._look_now.is_set()
             self._look_now.clear()
             metrics.HELD.set(len(self._held))
             refusals.tell()
             # Parked ones first: to submit again is always safe, and needs no Postgres.
             self._submit_again(held for held in self._held.values() if held.is_parked)
-            before = loop.time() - (0 if everything else LOOK_AFTER_SECONDS)
+            before = self._loop.time() - (0 if everything else LOOK_AFTER_SECONDS)
             old = islice((h for h in self._held.values() if h.state is State.SUBMITTED and h.since <= before), LOOK_MAX)
             try:
                 await self._look_for(list(old))

@@ -58,7 +58,11 @@ class Deadlines:
 
     def at(self, moment: float) -> set[Waiter]:
         """Return the waiters whose wait ends with the tick of a moment of the loop's clock; add to it, or discard."""
-        return self._by_tick.setdefault(ceil(moment / TICK_SECONDS), set())
+        tick = ceil(moment / TICK_SECONDS)
+        waiters = self._by_tick.get(tick)
+        if waiters is None:
+            waiters = self._by_tick[tick] = set()
+        return waiters
 
     async def keep(self) -> None:
         """End waits, for ever."""

@@ -117,8 +117,8 @@ class Streams:
         answers = await self._call(calls)
         for partitions, answer in zip(self._together(by_partition), answers, strict=True):
             indexes = [index for partition in partitions for index in by_partition[partition]]
-            for position, index in enumerate(indexes):
-                results[index] = _submission_of(answer, position)
+            for index, result in zip(indexes, _submissions_of(answer, len(indexes)), strict=True):
+                results[index] = result
         return results
 
     async def read_replies(self, reply_key: str, after: str, block_ms: int) -> tuple[str, list[Reply]]:
@@ -265,12 +265,15 @@ def _raise_first(answers: Iterable[Any]) -> None:
             raise answer
 
 
-def _submission_of(answer: Any, position: int) -> str | Submission | Full:
+def _submissions_of(answer: Any, count: int) -> Sequence[str | Submission | Full]:
     if isinstance(answer, Exception):
         # A function that is not there did not run either.
         not_run = was_not_run(answer) or is_unknown_function(answer)
-        return Submission.NOT_RUN if not_run else Submission.UNKNOWN
-    text: str = answer[position].decode()
+        return [Submission.NOT_RUN if not_run else Submission.UNKNOWN] * count
+    return [_submission_of(text.decode()) for text in answer]
+
+
+def _submission_of(text: str) -> str | Submission | Full:
     if "-" in text:
         return text
     why, _, oldest_ms = text.partition(" ")

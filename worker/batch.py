@@ -48,9 +48,11 @@ class Batch:
         unreadable: list[DeadLetter] = []
         apologies: dict[str, list[Reply]] = defaultdict(list)
         for claim in claims:
+            wallet_id: UUID | None = None
             for message in claim.messages:
                 try:
-                    command = decode_command(read_id(claim.wallet), message.fields)
+                    wallet_id = wallet_id or read_id(claim.wallet)
+                    command = decode_command(wallet_id, message.fields)
                 except (Unreadable, ValueError) as error:
                     unreadable.append(DeadLetter(claim, message.id, str(error)))
                     for reply_to, reply in _apology(claim, message):
