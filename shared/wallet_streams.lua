@@ -204,10 +204,12 @@ local function restore(keys, args)
   return 1
 end
 
--- wallet_reply: appends outcomes to a gateway's reply key, which lives for a while after its last reply.
+-- wallet_reply: appends outcomes to a gateway's reply key, which lives for a while after its last reply. Neither the
+-- append-only file nor a replica gets them: who waits for a reply that a restart has taken finds the outcome in Postgres.
 -- KEYS  reply key
 -- ARGV  outcomes (JSON array), messages_max, ttl in ms
 local function reply(keys, args)
+  redis.set_repl(redis.REPL_NONE)
   redis.call('XADD', keys[1], 'MAXLEN', '~', args[2], '*', 'outcomes', args[1])
   return redis.call('PEXPIRE', keys[1], args[3])
 end

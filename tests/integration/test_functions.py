@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 import redis.exceptions
 
+from devstack.redis import Redis
 from shared import keys
 from shared.codec import encode_command
 from shared.commands import Operation, OperationType, Reply, Status
@@ -525,6 +526,18 @@ async def test_reply_key_that_nobody_reads__is_trimmed(stage: Stage) -> None:
 
     # Trimmed by whole nodes of the stream: that is cheap, and enough.
     assert await stage.client.xlen("{gw-a}:replies") < 150
+
+
+async def test_redis_restarted__commands_are_there_and_replies_are_not(stage: Stage, server: Redis) -> None:
+    wallet_id = wallet_in(P, PARTITIONS)
+    message_ids = await stage.submit(deposit(wallet_id))
+    await stage.streams.finish([], {"{gw-a}:replies": [_reply()]}, 60, 256)
+    assert await stage.client.exists("{gw-a}:replies")
+
+    await asyncio.to_thread(server.restart)
+
+    assert await stage.messages(wallet_id) == message_ids
+    assert not await stage.client.exists("{gw-a}:replies")
 
 
 async def test_bury__moves_one_message_with_its_reason_and_leaves_the_others(stage: Stage) -> None:
