@@ -7,9 +7,9 @@ from dataclasses import dataclass
 class Plan:
     """The lengths of a run."""
 
-    rounds: int = 3
-    seconds: float = 10.0
-    warm_seconds: float = 2.0
+    rounds: int = 7  # of a few seconds: the machine's pace changes, and the two sides of a ratio should meet the same
+    seconds: float = 4.0
+    warm_seconds: float = 1.0
     sweep_seconds: float = 2.0
     sweep_warms: bool = False  # the sweep has warmed the direct baseline enough for its first round
     open_loop_seconds: float = 60.0
