@@ -58,7 +58,10 @@ class Worker:
                 async with Session.open(self._settings) as session:
                     has_session = True
                     postgres.is_over("open a session")
-                    await Shift(self._settings, self._streams, session, stop, self._health, self._redis).work()
+                    shift = Shift(self._settings, self._streams, session, stop, self._health, self._redis)
+                    # A task of its own: in Python 3.11.2, which Debian has, no time-out works any more in one whose
+                    # group of tasks has failed.
+                    await asyncio.create_task(shift.work())
             except* DatabaseError as lost:
                 error = lost.exceptions[0]
                 if has_session:
