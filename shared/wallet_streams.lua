@@ -52,8 +52,7 @@ local function append(ids, stream, ...)
   local id = next_id(ids)
   if is_error(redis.pcall('XADD', stream, id, ...)) then
     -- Somebody appended by hand, or the clock went back after meta was lost: go on above what the stream has seen.
-    local info = redis.pcall('XINFO', 'STREAM', stream)
-    if is_error(info) then return nil end -- no stream
+    local info = redis.call('XINFO', 'STREAM', stream)
     for i = 1, #info, 2 do
       if info[i] == 'last-generated-id' then rise_above(ids, info[i + 1]) end
     end
@@ -69,8 +68,7 @@ end
 
 -- The oldest message of the wallet whose turn is next, found by the key of another wallet's stream.
 local function first_of_next(ready, stream)
-  local line = redis.pcall('XRANGE', ready, '-', '+', 'COUNT', 1)
-  local next_ready = not is_error(line) and line[1]
+  local next_ready = redis.call('XRANGE', ready, '-', '+', 'COUNT', 1)[1]
   if not next_ready then return nil end
   local messages = redis.pcall('XRANGE', string.match(stream, '^.*:') .. next_ready[2][2], '-', '+', 'COUNT', 1)
   return not is_error(messages) and messages[1] or next_ready
@@ -92,7 +90,7 @@ end
 -- ARGV  wallet_queue_max, partition_queue_max, then per partition: number of commands, then 2 per command: wallet,
 --       command (JSON object)
 -- Returns one string per command: its message id, or why nothing was appended: 'not_a_stream' (nor one that can be; or
--- another key has the name of its partition's meta, or of the ready that the wallet would have to be added to), or
+-- another key has the name of its partition's ready or meta), or
 -- 'wallet_full' or 'partition_full' and for how many ms the oldest has waited, of the wallet or of the one whose turn is
 -- next.
 local function submit(keys, args)
@@ -101,7 +99,7 @@ local function submit(keys, args)
   while k < #keys do
     local ready, meta, count = keys[k], keys[k + 1], tonumber(args[a])
     local known = redis.pcall('HMGET', meta, 'last_id', 'depth', 'submitted')
-    local is_spoilt = is_error(known) -- by hand: and the others go on
+    local is_spoilt = is_error(known) or is_error(redis.pcall('XLEN', ready)) -- by hand: and the others go on
     local last_id, depth, submitted = unpack(known)
     local ids = id_source(now_ms, last_id)
     local accepted, waiting_in = 0, {} -- by stream: a hot wallet's is asked once
@@ -118,11 +116,10 @@ local function submit(keys, args)
       elseif depth + accepted >= partition_max then
         results[#results + 1] = 'partition_full ' .. age_ms(ids, first_of_next(ready, stream))
       else
-        -- Ready first: where that cannot be, nothing may wait for ever. (Ready with nothing waiting is harmless.)
-        local is_ready = waiting > 0 or append(ids, ready, 'wallet', args[a])
-        local id = is_ready and append(ids, stream, 'command', args[a + 1])
+        local id = append(ids, stream, 'command', args[a + 1])
         results[#results + 1] = id or 'not_a_stream'
         if id then
+          if waiting == 0 then append(ids, ready, 'wallet', args[a]) end
           accepted, waiting_in[stream] = accepted + 1, waiting + 1
         end
       end
