@@ -46,7 +46,7 @@ def pick_free() -> int:
     """Give a free port that no living process has been given here, and whose second port is free as well."""
     for _ in range(_ATTEMPTS_MAX):
         port = random.randint(_FIRST_PORT, _LAST_PORT)  # noqa: S311 (no secret: two test runs should not meet)
-        if _claim(port) and is_free(port) and is_free(port + _SECOND_PORT_OFFSET):
+        if is_free(port) and is_free(port + _SECOND_PORT_OFFSET) and _claim(port):
             return port
     raise StackError(f"no free port found between {_FIRST_PORT} and {_LAST_PORT} on {HOST}: stop what occupies them")
 
