@@ -12,7 +12,7 @@
 --
 -- Invariant: a wallet stream that is not empty has a ready message.
 
-local VERSION = 8
+local VERSION = 9
 local UNPACKED_MAX = 1000 -- unpack() takes no more than some thousand values
 local DEAD_LETTER_FIELDS_MAX = 100 -- of a message made by hand
 

@@ -1,6 +1,7 @@
 """The functions in Redis and their typed door, on Valkey and on Redis itself: nothing lost, nothing twice, in order."""
 
 import asyncio
+import hashlib
 import re
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -19,6 +20,13 @@ from shared.streams import LIBRARY, LIBRARY_VERSION, Full, Submission
 from tests.commands import EPOCH, deposit, said_in, wallet_in
 from tests.integration.stage import MANY, PARTITIONS, P, Stage, in_order, streams_over
 from tests.waiting import until
+
+
+def test_functions__have_a_version_of_their_own() -> None:
+    lines = [line.partition("--")[0].rstrip() for line in LIBRARY.splitlines()[1:]]
+    code = "\n".join(line for line in lines if line and not line.startswith("local VERSION"))
+    # Fails when the code has changed: raise VERSION, or no Redis that has the former one will ever load it.
+    assert (LIBRARY_VERSION, hashlib.sha256(code.encode()).hexdigest()[:12]) == (9, "7ded2d8a4d56")
 
 
 async def test_submit__messages_stand_in_the_order_given_as_they_were_written(stage: Stage) -> None:
