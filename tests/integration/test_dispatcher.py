@@ -237,6 +237,24 @@ async def test_wait_that_ends_first__the_command_is_pending_and_decided_later(
     assert await books.balance(command.wallet_id) == 100
 
 
+async def test_wait_that_ends_while_the_command_is_on_its_way__is_pending_once_it_was_accepted(
+    on_own_redis: dict[str, Any], own_redis: Redis, books: BooksAsTheyStand
+) -> None:
+    command = deposit(await books.create_wallet())
+    async with _open_desk(on_own_redis) as desk:
+        await desk.streams.read_replies(desk.dispatcher.reply_key, START, 1)  # connected
+        own_redis.pause()
+        on_its_way = desk.start(command, SHORT)
+        await asyncio.sleep(4 * SHORT)
+        assert not on_its_way.done()  # whether it was accepted is not known yet
+
+        own_redis.resume()
+
+        with pytest.raises(Pending):
+            await asyncio.wait_for(on_its_way, WAIT)
+        assert await desk.waiting(command.wallet_id) == [command.id]
+
+
 async def test_client_that_went_away__its_command_is_decided_all_the_same(
     desk: Desk, books: BooksAsTheyStand, working: Working
 ) -> None:
@@ -637,6 +655,30 @@ async def test_accepted_command_that_redis_lost_and_refuses_for_a_while__later_o
 
     assert reply.operation.status is Status.APPLIED, "the withdrawal overtook the deposit that covers it"
     assert not desk.dispatcher._parked
+
+
+async def test_command_decided_while_it_is_parked__holds_up_nobody(
+    on_own_redis: dict[str, Any], books: BooksAsTheyStand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.dispatcher.LOOK_EVERY_SECONDS", 60.0)  # it looks when it is told to
+    first = deposit(await books.create_wallet())
+    later = deposit(first.wallet_id)
+    async with _open_desk(on_own_redis) as desk:
+        with pytest.raises(Pending):
+            await desk.submit(first, SHORT)
+        await desk.redis.flushdb()
+        await desk.redis.config_set("maxmemory", "1")
+        desk.dispatcher._look_now.set()
+        await until(lambda: _is_refused(desk, first))
+
+        # As if another gateway had been asked the same.
+        decided = decide(first, empty_wallet(first.wallet_id), first.submitted_at)
+        desk.dispatcher._decide([Reply(decided, first.submitted_at)])
+        await desk.redis.config_set("maxmemory", "0")
+        with pytest.raises(Pending):
+            await desk.submit(later, SHORT)
+
+        assert await desk.waiting(first.wallet_id) == [later.id]
 
 
 async def _is_refused(desk: Desk, command: Command) -> bool:
