@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import os
 import time
 from collections.abc import Collection, Sequence
 from itertools import islice
@@ -95,6 +96,7 @@ class Shift:
         self._partitions = Partitions()
         self._aside = Aside()
         self._over = asyncio.Event()
+        self._is_in_company = False
 
     async def work(self) -> None:
         """Work until told to stop; raises DatabaseError (in a group) when the session is lost."""
@@ -121,6 +123,9 @@ class Shift:
                 _tell(batch, began_ns, settled_ns)
             self._partitions.end()
             self._wake_shares_if_retiring()
+            if self._is_in_company:
+                # Who waits for this core runs first, and more gathers: several workers have smaller batches than one.
+                os.sched_yield()
             if self._aside and not batch.commands:
                 await asyncio.sleep(RETRY_SECONDS)  # they come to the head of the line again at once
         self._over.set()
@@ -238,6 +243,7 @@ class Shift:
 
     async def _balance(self) -> None:
         survey = await self._session.survey()
+        self._is_in_company = survey.workers > 1
         wanted, surplus = fair_share(
             self._settings.partition_count, survey.workers, survey.own, survey.held, is_drained=survey.is_drained
         )
