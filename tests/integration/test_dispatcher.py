@@ -637,12 +637,7 @@ async def test_accepted_command_that_redis_lost_and_refuses_for_a_while__later_o
     wallet_id, other = await books.create_wallet(), await books.create_wallet()
     first, later = deposit(wallet_id, 1), withdraw(wallet_id, 1)
     async with _open_desk(on_own_redis) as desk:
-        with pytest.raises(Pending):
-            await desk.submit(first, SHORT)
-        await desk.redis.flushdb()
-        await desk.redis.config_set("maxmemory", "1")
-        desk.dispatcher._look_now.set()
-        await until(lambda: _is_refused(desk, first))
+        await _lost_and_refused(desk, first)
 
         await desk.redis.config_set("maxmemory", "0")
         waiting = desk.start(later)
@@ -664,12 +659,7 @@ async def test_command_decided_while_it_is_parked__holds_up_nobody(
     first = deposit(await books.create_wallet())
     later = deposit(first.wallet_id)
     async with _open_desk(on_own_redis) as desk:
-        with pytest.raises(Pending):
-            await desk.submit(first, SHORT)
-        await desk.redis.flushdb()
-        await desk.redis.config_set("maxmemory", "1")
-        desk.dispatcher._look_now.set()
-        await until(lambda: _is_refused(desk, first))
+        await _lost_and_refused(desk, first)
 
         # As if another gateway had been asked the same.
         decided = decide(first, empty_wallet(first.wallet_id), first.submitted_at)
@@ -681,9 +671,18 @@ async def test_command_decided_while_it_is_parked__holds_up_nobody(
         assert await desk.waiting(first.wallet_id) == [later.id]
 
 
-async def _is_refused(desk: Desk, command: Command) -> bool:
-    held = desk.dispatcher._held[command.id]
-    return held.is_parked and command.wallet_id in desk.dispatcher._parked
+async def _lost_and_refused(desk: Desk, command: Command) -> None:
+    """Have Redis accept a command, lose it, and refuse it when it is sent again."""
+    with pytest.raises(Pending):
+        await desk.submit(command, SHORT)
+    await desk.redis.flushdb()
+    await desk.redis.config_set("maxmemory", "1")
+    desk.dispatcher._look_now.set()
+
+    async def is_parked() -> bool:
+        return desk.dispatcher._held[command.id].is_parked and command.wallet_id in desk.dispatcher._parked
+
+    await until(is_parked)
 
 
 async def test_command_decided_while_it_is_sent_again_in_vain__holds_up_nobody(

@@ -9,10 +9,12 @@ import pytest
 
 from devstack.process import ChildProcess
 from shared.database import PARTITION_LOCKS
+from shared.keys import partition_of
 from shared.settings import Settings, WorkerSettings
 from shared.streams import Streams
 from tests.books import BooksAsTheyStand
 from tests.commands import deposit
+from tests.integration.conftest import OpenSession
 from tests.service import Service
 from tests.waiting import until
 from worker.health import Health
@@ -188,6 +190,35 @@ async def test_session_ended_from_outside_at_any_moment__the_worker_comes_back_a
     for wallet_id in wallets:
         amounts = [operation.amount for operation in await books.operations(wallet_id)]
         assert amounts == sorted(amounts)
+
+
+@pytest.mark.usefixtures("worker")
+async def test_worker_in_company__gives_up_its_core_after_a_batch_and_alone_it_does_not(
+    books: BooksAsTheyStand, streams: Streams, open_session: OpenSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_up = []
+    monkeypatch.setattr("worker.worker.os.sched_yield", lambda: given_up.append(True))
+    wallet_id = await books.create_wallet()
+
+    async def operate() -> int:
+        """One batch, and all that follows it: the next one comes after that."""
+        for _ in range(2):
+            seq = (await books.wallet(wallet_id)).seq
+            await streams.submit([deposit(wallet_id)], 100, 100)
+
+            async def is_applied(before: int = seq) -> bool:
+                return (await books.wallet(wallet_id)).seq > before
+
+            await until(is_applied)
+        return len(given_up)
+
+    assert await operate() == 0
+    other = await open_session()  # counts as a worker, and takes nothing
+    await owned_like(books, {"here": ALL // 2}, 5.0)
+    free = await other.take(range(ALL))
+    while partition_of(wallet_id, ALL) in free:
+        wallet_id = await books.create_wallet()
+    assert await operate() > 0
 
 
 @pytest.mark.usefixtures("worker")
