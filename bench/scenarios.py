@@ -161,6 +161,14 @@ SCENARIOS = (
         wallets=MANY,
     ),
     Scenario(
+        "two-of-each-busy",
+        "the same with 1,024 connections, so that the batches of two are as large as they may be",
+        "two_of_each",
+        partial(_deposits, MANY, 1024),
+        (Goal("two_ratio", "not slower (5 % for the noise of the rounds)", at_least=0.95),),
+        wallets=MANY,
+    ),
+    Scenario(
         "reading",
         "GET balance, 10,000 wallets, 128 connections",
         "versus",

@@ -23,7 +23,6 @@ from devstack.process import ChildProcess, python_module
 from devstack.redis import Redis
 from devstack.services import not_ready_because
 from shared.migrations import migrate
-from shared.settings import Settings
 
 READY_SECONDS_MAX = 60.0
 TEMPLATE = "template_wallet"
@@ -153,7 +152,7 @@ class Stack:
 
     async def _migrate(self) -> None:
         connection = await asyncpg.connect(self._url(TEMPLATE))
-        await migrate(connection, Settings.load().partition_count)
+        await migrate(connection)
         await connection.close()
 
     def close(self) -> None:

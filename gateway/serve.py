@@ -30,7 +30,7 @@ async def serve(settings: GatewaySettings, listener: socket.socket, lifeline: in
     stop = stop_event(settings.drain_seconds + CLOSE_SECONDS)
     if lifeline is not None:
         asyncio.get_running_loop().add_reader(lifeline, _orphaned, lifeline)
-    await unless_stopped(stop, prepare_database(settings))
+    settings = await unless_stopped(stop, prepare_database(settings))
     with contextlib.ExitStack() as observed:
         if lifeline is None:  # else the supervisor does, for all processes
             observed.enter_context(metrics.served(settings))

@@ -11,7 +11,7 @@ from typing import Annotated
 import structlog
 import typer
 
-from inspector.commands import dead, drain, health, live, service, waiting, wallets
+from inspector.commands import dead, drain, health, live, partitioning, service, waiting, wallets
 from inspector.options import AsJson, Watch, fill_in_watch
 from inspector.screen import Manner, complain
 from shared.errors import ServiceError
@@ -48,7 +48,7 @@ def where(
         service.overview(context)
 
 
-for group in (service, wallets, waiting, dead, health, drain, live):
+for group in (service, wallets, waiting, dead, health, drain, partitioning, live):
     group.register(app)
 
 

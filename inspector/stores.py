@@ -62,7 +62,7 @@ class Stores:
 
     async def agree_on_partitions(self) -> None:
         """Take the partition count that the database was started with, whatever this process is configured with."""
-        stored = await self.value(sql.query("inspect_partition_count"))
+        stored = await self.value(sql.query("read_partition_count"))
         if stored:
             self.settings = self.settings.model_copy(update={"partition_count": stored})
 

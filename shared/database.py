@@ -7,7 +7,7 @@ statement: those are in `sql/`.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
 import structlog
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 else:  # generic in its stubs only
     Connection, Pool = asyncpg.Connection, asyncpg.Pool
 Record = asyncpg.Record
+
+Result = TypeVar("Result")
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 POOL_TIMEOUT_SECONDS = 5.0  # the wait for a connection that others use, or for a new one
@@ -120,10 +122,10 @@ async def wait_until_up(
     name: str,
     address: str,
     timeout_seconds: float,
-    attempt: Callable[[], Awaitable[object]],
+    attempt: Callable[[], Awaitable[Result]],
     away: tuple[type[Exception], ...],
-) -> None:
-    """Repeat `attempt` while it raises one of `away`.
+) -> Result:
+    """Repeat `attempt` while it raises one of `away`; returns what it returns.
 
     Raises StoreUnreachable after the time-out, and Misconfigured when Postgres refuses the login.
     """
@@ -131,7 +133,7 @@ async def wait_until_up(
     told = False
     while True:
         try:
-            await attempt()
+            return await attempt()
         except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
             raise Misconfigured(
                 f"{name} at {address} refuses the login: {error}. Check the POSTGRES_… settings."
@@ -146,5 +148,3 @@ async def wait_until_up(
                 log.warning("waiting for a store", store=name, address=address, error=repr(error))
                 told = True
             await asyncio.sleep(RETRY_SECONDS)
-        else:
-            return

@@ -1,7 +1,8 @@
 """Brings the schema up to date: each file of `sql/migrations/` once, in order, whoever comes first.
 
 Guarantees that processes starting at the same time apply each file exactly once (advisory lock), that a file is applied
-wholly or not at all (a transaction each), and that an applied file is never edited (checksum).
+wholly or not at all (a transaction each), and that an applied file is never edited (checksum). And that all processes
+have the partition count of the first.
 """
 
 import hashlib
@@ -21,11 +22,10 @@ LOCK_TIMEOUT_SECONDS = 60.0  # another process may be in the middle of a long mi
 log = structlog.get_logger(__name__)
 
 
-async def migrate(connection: Connection, partition_count: int, folder: Path = sql.MIGRATIONS) -> list[str]:
+async def migrate(connection: Connection, folder: Path = sql.MIGRATIONS) -> list[str]:
     """Apply the files that the database has not seen; returns their names.
 
-    Raises Misconfigured for a file that was edited after it had been applied, and when the database was started with
-    another partition count.
+    Raises Misconfigured for a file that was edited after it had been applied.
     """
     await connection.execute(sql.query("lock_migrations"), LOCK_ID, timeout=LOCK_TIMEOUT_SECONDS)
     try:
@@ -39,20 +39,25 @@ async def migrate(connection: Connection, partition_count: int, folder: Path = s
                 await connection.execute(files[name])
                 await connection.execute(sql.query("record_migration"), name, _checksum(files[name]))
             log.info("migrated", migration=name)
-        await _agree_on_partitions(connection, partition_count)
         return pending
     finally:
         if not connection.is_closed():
             await connection.execute(sql.query("unlock_migrations"), LOCK_ID)
 
 
-async def _agree_on_partitions(connection: Connection, partition_count: int) -> None:
-    stored = await connection.fetchval(sql.query("agree_on_partitions"), partition_count)
-    if stored != partition_count:
+async def agree_on_partitions(connection: Connection, count: int, *, is_asked_for: bool) -> int:
+    """Write the partition count into the books, if none is there yet; returns the one that is.
+
+    Raises Misconfigured when another one is asked for.
+    """
+    await connection.execute(sql.query("agree_on_partitions"), count)
+    recorded: int = await connection.fetchval(sql.query("read_partition_count"))
+    if is_asked_for and recorded != count:
         raise Misconfigured(
-            f"PARTITION_COUNT is {partition_count}, but this database was started with {stored}: "
-            f"every process must use the same. Set PARTITION_COUNT={stored}."
+            f"PARTITION_COUNT is {count}, but this database was started with {recorded}: "
+            f"every process must use the same. Set PARTITION_COUNT={recorded}, or leave it out."
         )
+    return recorded
 
 
 def _refuse_edited(files: Mapping[str, str], applied: Mapping[str, str]) -> None:

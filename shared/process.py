@@ -18,7 +18,7 @@ import uvloop
 
 from shared.database import DatabaseLost, connect, wait_until_up
 from shared.errors import OperatorError
-from shared.migrations import migrate
+from shared.migrations import agree_on_partitions, migrate
 from shared.settings import Settings
 from shared.streams import RedisError, Streams
 
@@ -30,6 +30,7 @@ CLOSE_SECONDS_MAX = 1.0  # to take leave of a Postgres that may not answer any m
 log = structlog.get_logger(__name__)
 
 Result = TypeVar("Result")
+SomeSettings = TypeVar("SomeSettings", bound=Settings)
 
 _stop_began: float | None = None
 
@@ -51,18 +52,24 @@ async def open_streams(settings: Settings) -> AsyncIterator[Streams]:
         await streams.close()
 
 
-async def prepare_database(settings: Settings) -> None:
-    """Wait until Postgres answers and bring its schema up to date."""
+async def prepare_database(settings: SomeSettings) -> SomeSettings:
+    """Wait until Postgres answers and bring its schema up to date.
 
-    async def attempt() -> None:
+    Returns the settings with the partition count that is in the books; raises Misconfigured when they ask for another.
+    """
+
+    async def attempt() -> int:
         connection = await connect(settings, "migrations")
         try:
-            await migrate(connection, settings.partition_count)
+            await migrate(connection)
+            is_asked_for = "partition_count" in settings.model_fields_set
+            return await agree_on_partitions(connection, settings.partition_count, is_asked_for=is_asked_for)
         finally:
             await connection.close(timeout=CLOSE_SECONDS_MAX)
 
     address = f"{settings.postgres_host}:{settings.postgres_port}"
-    await wait_until_up("Postgres", address, settings.start_timeout_seconds, attempt, DatabaseLost)
+    count = await wait_until_up("Postgres", address, settings.start_timeout_seconds, attempt, DatabaseLost)
+    return settings.model_copy(update={"partition_count": count})
 
 
 def relax_garbage_collector() -> None:

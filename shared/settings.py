@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSe
 from shared.errors import Misconfigured
 
 REDIS_PORT = 6379  # where a URL names none
+PARTITIONS_MAX = 4_096  # a lock in Postgres each
 
 Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -33,7 +34,7 @@ class Settings(BaseSettings):
     postgres_port: Annotated[int, Field(ge=1, le=65535)] = 5432
     redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="may hold a password")
     redis_cluster: bool = Field(False, description="whether REDIS_URL names a node of a Redis Cluster")
-    partition_count: Annotated[int, Field(ge=1, le=4096)] = Field(
+    partition_count: Annotated[int, Field(ge=1, le=PARTITIONS_MAX)] = Field(
         64, description="fixed by the first start: it decides where a wallet's stream is, so all processes must agree"
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"

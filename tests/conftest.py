@@ -91,7 +91,7 @@ async def template(postgres: Postgres) -> str:
     """A migrated database that others are cloned from."""
     await _admin(postgres, f"CREATE DATABASE {TEMPLATE}")
     connection = await asyncpg.connect(host=postgres.host, port=postgres.port, user=postgres.user, database=TEMPLATE)
-    await migrate(connection, Settings.load().partition_count)
+    await migrate(connection)
     await connection.close()
     return TEMPLATE
 

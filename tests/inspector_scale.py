@@ -76,7 +76,7 @@ class Others:
 async def fill(settings: Settings, wallets: int) -> tuple[UUID, UUID]:
     """Let one command wait for each wallet and many for one; returns that one and the last operation."""
     connection = await connect(settings, "scale")
-    await migrate(connection, settings.partition_count)
+    await migrate(connection)
     await connection.close()
     streams = Streams(settings)
     await streams.load_library()

@@ -100,7 +100,7 @@ logs.divert("arq.worker", "arq.connections", "arq.jobs", "arq.utils", configure_
 async def start(context: dict[str, Any]) -> None:
     """Prepare what the jobs need, where arq runs by itself."""
     settings = configure_logs()
-    await prepare_database(settings)
+    settings = await prepare_database(settings)
     context.update(settings=settings, over=asyncio.Event())
 
 
@@ -131,7 +131,7 @@ async def serve() -> None:
     """Do housekeeping until SIGTERM, with another arq each time that Redis comes back."""
     settings = configure_logs()
     stop = stop_event(STOP_SECONDS_MAX)
-    await unless_stopped(stop, prepare_database(settings))
+    settings = await unless_stopped(stop, prepare_database(settings))
     log.info("housekeeping")
     with metrics.served(settings):
         async with watched(settings):

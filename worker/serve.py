@@ -18,7 +18,7 @@ async def serve() -> None:
     settings = WorkerSettings.load()
     logs.configure(settings, settings.worker_name)
     stop = stop_event(STOP_SECONDS_MAX)
-    await unless_stopped(stop, prepare_database(settings))
+    settings = await unless_stopped(stop, prepare_database(settings))
     with metrics.served(settings), tracing.exporting(settings, "worker"):
         await _work(settings, stop)
 

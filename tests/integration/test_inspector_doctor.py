@@ -71,7 +71,7 @@ async def test_healthy_service_under_load__has_no_fault(
     values: dict[str, Any] = {"postgres_port": safe_postgres.port, "redis_url": own_redis.url}
     settings = Settings(**values)
     connection = await connect(settings, "test")
-    await migrate(connection, COUNT)
+    await migrate(connection)
     books, streams = BooksAsTheyStand(connection), Streams(settings)
     await streams.load_library()
     wallets = [await books.create_wallet() for _ in range(40)]

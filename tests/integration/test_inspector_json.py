@@ -49,6 +49,7 @@ NAMES = {
     "dead drop LETTER": DONE,
     "drain one": DONE,
     "resume one": DONE,
+    "repartition 128": DONE,
 }
 CHECKS = (
     "streams_without_ready_message ready_messages_without_stream depth owners heartbeats redis_settings "

@@ -18,7 +18,8 @@ from devstack.postgres import Postgres
 from devstack.process import PROJECT_DIR
 from shared.database import Connection, connect
 from shared.errors import Misconfigured
-from shared.migrations import migrate
+from shared.migrations import agree_on_partitions, migrate
+from shared.process import prepare_database
 from shared.settings import Settings
 
 PROCESSES = 6
@@ -26,14 +27,15 @@ MIGRATE = """
 import asyncio, json, sys
 from pathlib import Path
 from shared.database import connect
-from shared.migrations import migrate
+from shared.migrations import agree_on_partitions, migrate
+from shared.process import prepare_database
 from shared.settings import Settings
 
 async def main():
     settings = Settings.load()
     connection = await connect(settings, "migrations")
     sys.stdin.readline()
-    print(json.dumps(await migrate(connection, settings.partition_count, Path(sys.argv[1]))))
+    print(json.dumps(await migrate(connection, Path(sys.argv[1]))))
     await connection.close()
 
 asyncio.run(main())
@@ -110,7 +112,7 @@ async def test_six_processes_at_once_on_an_empty_database__each_file_is_applied_
 
 
 async def test_every_index__says_which_queries_it_serves(connection: Connection) -> None:
-    await migrate(connection, 64)
+    await migrate(connection)
     rows = await connection.fetch(
         "SELECT relname, obj_description(oid, 'pg_class') AS serves FROM pg_class"
         " WHERE relkind = 'i' AND relnamespace = 'public'::regnamespace"
@@ -125,29 +127,29 @@ async def test_every_index__says_which_queries_it_serves(connection: Connection)
 
 
 async def test_second_start__applies_nothing(connection: Connection, folder: Path) -> None:
-    assert await migrate(connection, 64, folder) == names_in(folder)
+    assert await migrate(connection, folder) == names_in(folder)
 
-    assert await migrate(connection, 64, folder) == []
+    assert await migrate(connection, folder) == []
 
 
 async def test_new_file__is_applied_alone(connection: Connection, folder: Path) -> None:
-    await migrate(connection, 64, folder)
+    await migrate(connection, folder)
     (folder / "9001_more.sql").write_text("CREATE TABLE more (n int)")
 
-    assert await migrate(connection, 64, folder) == ["9001_more.sql"]
+    assert await migrate(connection, folder) == ["9001_more.sql"]
     assert "more" in await tables(connection)
 
 
 async def test_file_edited_after_it_was_applied__is_refused_in_a_clear_line(
     connection: Connection, folder: Path
 ) -> None:
-    await migrate(connection, 64, folder)
+    await migrate(connection, folder)
     first = folder / names_in(folder)[0]
     first.write_text(first.read_text() + "-- a word more\n")
     (folder / "9001_more.sql").write_text("CREATE TABLE more (n int)")
 
     with pytest.raises(Misconfigured) as refused:
-        await migrate(connection, 64, folder)
+        await migrate(connection, folder)
 
     assert first.name in refused.value.detail
     assert "\n" not in refused.value.detail
@@ -161,12 +163,12 @@ async def test_file_that_fails_halfway__leaves_nothing_and_can_be_corrected(
     broken.write_text("CREATE TABLE half (n int); CREATE TABLE half (n int);")
 
     with pytest.raises(asyncpg.DuplicateTableError):
-        await migrate(connection, 64, folder)
+        await migrate(connection, folder)
 
     assert "half" not in await tables(connection)
     assert "wallets" in await tables(connection)  # the files before it stand
     broken.write_text("CREATE TABLE half (n int);")
-    assert await migrate(connection, 64, folder) == ["9001_broken.sql"]
+    assert await migrate(connection, folder) == ["9001_broken.sql"]
 
 
 async def test_file_that_cannot_be_noted_as_applied__is_not_applied(connection: Connection, folder: Path) -> None:
@@ -176,7 +178,7 @@ async def test_file_that_cannot_be_noted_as_applied__is_not_applied(connection: 
     )
 
     with pytest.raises(asyncpg.UniqueViolationError):
-        await migrate(connection, 64, folder)
+        await migrate(connection, folder)
 
     assert "half" not in await tables(connection)
 
@@ -186,10 +188,10 @@ async def test_failed_migration__lets_the_next_process_in(empty: Settings, folde
     first, second = await connect(empty, "first"), await connect(empty, "second")
     try:
         with pytest.raises(asyncpg.PostgresSyntaxError):
-            await migrate(first, 64, folder)
+            await migrate(first, folder)
         (folder / "9001_broken.sql").unlink()
         # The first is still connected: a lock that it kept would be waited for in vain.
-        assert await asyncio.wait_for(migrate(second, 64, folder), 5) == []
+        assert await asyncio.wait_for(migrate(second, folder), 5) == []
     finally:
         await first.close()
         await second.close()
@@ -197,21 +199,49 @@ async def test_failed_migration__lets_the_next_process_in(empty: Settings, folde
 
 async def test_newer_release_has_migrated__an_older_process_still_starts(connection: Connection, folder: Path) -> None:
     (folder / "9001_newer.sql").write_text("CREATE TABLE newer (n int)")
-    await migrate(connection, 64, folder)
+    await migrate(connection, folder)
     (folder / "9001_newer.sql").unlink()
 
-    assert await migrate(connection, 64, folder) == []
+    assert await migrate(connection, folder) == []
 
 
-async def test_other_partition_count_than_the_first_start__is_refused_in_a_clear_line(
-    connection: Connection, folder: Path
-) -> None:
-    await migrate(connection, 64, folder)
+async def test_first_start__writes_the_partition_count(empty: Settings) -> None:
+    first = await prepare_database(empty.model_copy(update={"partition_count": 64}))
+    second = await prepare_database(empty)
+
+    assert (first.partition_count, second.partition_count) == (64, 64)
+    assert "partition_count" not in empty.model_fields_set
+
+
+async def test_first_start_that_asks_for_none__writes_the_default(empty: Settings) -> None:
+    default = Settings.model_fields["partition_count"].default
+
+    assert (await prepare_database(empty)).partition_count == default
+    with pytest.raises(Misconfigured):
+        await prepare_database(empty.model_copy(update={"partition_count": default + 1}))
+
+
+async def test_other_partition_count_than_the_first_start__is_refused_in_a_clear_line(empty: Settings) -> None:
+    await prepare_database(empty.model_copy(update={"partition_count": 64}))
 
     with pytest.raises(Misconfigured) as refused:
-        await migrate(connection, 32, folder)
+        await prepare_database(empty.model_copy(update={"partition_count": 32}))
 
     assert "PARTITION_COUNT is 32" in refused.value.detail
     assert "PARTITION_COUNT=64" in refused.value.detail
     assert "\n" not in refused.value.detail
-    await migrate(connection, 64, folder)
+    assert (await prepare_database(empty)).partition_count == 64
+
+
+async def test_starts_at_the_same_time__agree_on_one_partition_count(empty: Settings, connection: Connection) -> None:
+    await migrate(connection)
+    connections = [await connect(empty, "test") for _ in range(PROCESSES)]
+    try:
+        agreed = await asyncio.gather(
+            *(agree_on_partitions(each, 1 + i, is_asked_for=False) for i, each in enumerate(connections))
+        )
+    finally:
+        for each in connections:
+            await each.close()
+
+    assert len(set(agreed)) == 1

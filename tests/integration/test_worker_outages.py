@@ -64,7 +64,7 @@ async def test_postgres_restarted__one_session_is_lost_and_the_outage_is_told_in
     values: dict[str, Any] = {"postgres_host": postgres.host, "postgres_port": postgres.port, "redis_url": valkey.url}
     settings = Settings(**{**values, "redis_url": f"{valkey.url.rsplit('/', 1)[0]}/15"})
     connection = await connect(settings, "test")
-    await migrate(connection, settings.partition_count)
+    await migrate(connection)
     await connection.close()
     service = Service(settings, tmp_path)
     port = ports.pick_free()
