@@ -122,6 +122,21 @@ class Cluster:
         for node in (target, source, *self.nodes):
             self.ask(node, "CLUSTER", "SETSLOT", slot, "NODE", self.node_id(target))
 
+    def unlearn_move(self, slot: int, source: Redis, witness: Redis) -> None:
+        """Have a third node take a moved slot's former owner for its owner again, as long as nobody tells it better.
+
+        The former owner gets the highest epoch, so that the new owner's word alone counts for less.
+        """
+        epoch = str(self.ask(source, "CLUSTER", "BUMPEPOCH").decode()).split()[1]
+        source_id = self.node_id(source)
+
+        def has_heard() -> bool:
+            lines = [line.split() for line in self.ask(witness, "CLUSTER", "NODES").decode().splitlines()]
+            return any(line[0] == source_id and line[6] == epoch for line in lines)
+
+        self.wait_until(has_heard)
+        self.ask(witness, "CLUSTER", "SETSLOT", slot, "NODE", source_id)
+
     def keys_in(self, slot: int, node: Redis) -> list[bytes]:
         """Return some keys of a slot that this node holds."""
         return list(self.ask(node, "CLUSTER", "GETKEYSINSLOT", slot, KEYS_AT_ONCE))

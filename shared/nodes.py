@@ -67,14 +67,23 @@ class Nodes:
 
     async def many(self, calls: Sequence[Call]) -> list[Any]:
         """Run commands, one trip per node; each answer may be an exception."""
-        answers = await self._trips(calls)
+        if not self.is_cluster:
+            return await self._trip(self._seeds[0], [command for _, command in calls])
+        await self._look_if_stale()
+        asked = [self._owner_of(key) for key, _ in calls]
+        answers = await self._trips(calls, asked)
         moved = [i for i, answer in enumerate(answers) if isinstance(answer, MovedError)]
         if moved:
-            for i, answer in zip(moved, await self._trips([calls[i] for i in moved]), strict=True):
+            # To the node that is named, whatever others say: after a move some do not know of it yet, or never will.
+            for i in moved:
+                asked[i] = self._named_in(answers[i], asked[i])
+            again = await self._trips([calls[i] for i in moved], [asked[i] for i in moved])
+            for i, answer in zip(moved, again, strict=True):
                 answers[i] = answer
         for i, answer in enumerate(answers):
             if isinstance(answer, AskError) and calls[i][1][0] in READS:
-                answers[i] = await self._ask(answer, calls[i][1])
+                # Of the node that a slot is moving to. What changes something waits: its keys move one by one.
+                answers[i] = (await self._named_in(answer, asked[i]).trip([("ASKING",), calls[i][1]]))[1]
         return answers
 
     async def read(self, streams: Sequence[str], count: int, block_ms: int, after: str = START) -> list[Any]:
@@ -117,17 +126,12 @@ class Nodes:
 
     # ---- trips --------------------------------------------------------------------------------------------------
 
-    async def _trips(self, calls: Sequence[Call]) -> list[Any]:
-        if not self.is_cluster:
-            return await self._trip(self._seeds[0], [command for _, command in calls])
-        await self._look_if_stale()
-        by_node: dict[Address | None, list[int]] = defaultdict(list)
-        for i, (key, _) in enumerate(calls):
-            by_node[self._owners.get(key_slot(key.encode()))].append(i)
-        trips = []
-        for address, indexes in by_node.items():
-            node = self._nodes[address] if address else self._seeds[0]
-            trips.append(self._trip(node, [calls[i][1] for i in indexes]))
+    async def _trips(self, calls: Sequence[Call], nodes: Sequence[Node]) -> list[Any]:
+        """Run each command on its node."""
+        by_node: dict[Node, list[int]] = defaultdict(list)
+        for i, node in enumerate(nodes):
+            by_node[node].append(i)
+        trips = [self._trip(node, [calls[i][1] for i in indexes]) for node, indexes in by_node.items()]
         answers: list[Any] = [None] * len(calls)
         for indexes, trip in zip(by_node.values(), await asyncio.gather(*trips), strict=True):
             for i, answer in zip(indexes, trip, strict=True):
@@ -140,15 +144,19 @@ class Nodes:
             self._is_stale = True
         return answers
 
-    async def _ask(self, asked: AskError, command: Sequence[Any]) -> Any:
-        """Read from the node that a slot is moving to. What changes something waits: its keys move one by one."""
-        return (await self._node_at((asked.host, asked.port)).trip([("ASKING",), command]))[1]
-
     # ---- who has which slot -------------------------------------------------------------------------------------
 
     async def _primaries(self) -> list[Node]:
         await self._look_if_stale()
         return [self._nodes[address] for address in set(self._owners.values())] or [self._seeds[0]]
+
+    def _owner_of(self, key: str) -> Node:
+        address = self._owners.get(key_slot(key.encode()))
+        return self._nodes[address] if address else self._seeds[0]
+
+    def _named_in(self, redirection: AskError, asked: Node) -> Node:
+        """Return the node that an answer names; a node that does not know its own name leaves the host empty."""
+        return self._node_at((redirection.host or asked.host, redirection.port))
 
     def _node_at(self, address: Address) -> Node:
         if address not in self._nodes:
