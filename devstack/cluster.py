@@ -88,12 +88,24 @@ class Cluster:
         """Return the slot of a key."""
         return int(key_slot(key.encode()))
 
-    def owner(self, slot: int) -> Redis:
-        """Return the node that has a slot, as the first one knows it."""
-        for first, last, (_, port, *_), *_ in self.ask(self.nodes[0], "CLUSTER", "SLOTS"):
+    def owner(self, slot: int, seen_by: Redis | None = None) -> Redis:
+        """Return the node that has a slot, as one of them knows it, the first by default."""
+        for first, last, (_, port, *_), *_ in self.ask(seen_by or self.nodes[0], "CLUSTER", "SLOTS"):
             if first <= slot <= last:
                 return next(node for node in self.nodes if node.port == port)
         raise StackError(f"no node has slot {slot}")
+
+    def unsettled(self, slots: Iterable[int]) -> list[str]:
+        """Return what is left of moves that are over: slots that are open on a node, or have several owners."""
+        found = []
+        for node in self.nodes:
+            [own] = [line for line in self.ask(node, "CLUSTER", "NODES").decode().splitlines() if "myself" in line]
+            found += [f"{node.port}: {word}" for word in own.split() if word.startswith("[")]
+        for slot in sorted(set(slots)):
+            owners = {node.port: self.owner(slot, seen_by=node).port for node in self.nodes}
+            if len(set(owners.values())) > 1:
+                found.append(f"slot {slot}: {owners}")
+        return found
 
     # ---- moving a slot, as `redis-cli --cluster reshard` does ------------------------------------------------------
 

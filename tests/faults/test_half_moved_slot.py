@@ -52,6 +52,7 @@ async def test_slots_half_moved_in_every_way__what_was_accepted_is_answered_and_
             partition = ground.partition(pair[0])
             move: Move = await moves.enter_async_context(half_moved(cluster, partition))
             await move.some(*gone(partition, pair))
+        assert len(cluster.unsettled([])) == 2 * len(HALVES)
         ground.service.start_worker()
 
         for answer in await asyncio.gather(*accepted):
@@ -71,7 +72,9 @@ async def test_slots_half_moved_in_every_way__what_was_accepted_is_answered_and_
     for word, count in refused.items():
         assert cluster.errors(word) > count, f"nobody was told {word}"
 
-    for answer in await asyncio.gather(*coming):
+    answers = await asyncio.gather(*coming)
+    assert cluster.unsettled(cluster.slot(ground.wallet_stream(wallet)) for wallet in wallets) == []
+    for answer in answers:
         assert_applied(answer, "2.00")
     await ground.check_books()
 
