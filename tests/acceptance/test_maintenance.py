@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -245,12 +246,10 @@ async def test_run_by_arqs_own_command__every_line_is_json_and_is_there_once(
     assert all(line["process"] == "maintenance" and line["timestamp"] for line in lines)
     said = [line["event"] for line in lines if line.get("logger") == "arq.worker"]
     assert said[0].startswith("Starting worker for 3 functions")
-    assert len([event for event in said if "cron:sweep ●" in event]) == 1
-    assert {line["job"] for line in lines if line["event"] == "housekeeping done"} == {
-        "sweep",
-        "reconcile",
-        "statistics",
-    }
+    done = Counter(line["job"] for line in lines if line["event"] == "housekeeping done")
+    assert set(done) == {"sweep", "reconcile", "statistics"}
+    # On a slow machine its time comes twice.
+    assert len([event for event in said if "cron:sweep ●" in event]) == done["sweep"]
     [line] = [msgspec.json.decode(line) for line in checked.splitlines()]
     assert line["event"].startswith("Health check successful")
 
