@@ -20,7 +20,7 @@ from devstack.folder import DataFolder
 from devstack.stack import Stack
 
 _WATCH_INTERVAL_S = 0.2
-_WORKERS_MAX = 64  # the default number of partitions; a worker more would own nothing
+_WORKERS_MAX = 64  # of one machine
 # One Ctrl-C or `kill` may arrive twice, because make passes SIGTERM on; only a later one means impatience.
 _SAME_SIGNAL_S = 1.0
 

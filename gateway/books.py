@@ -67,11 +67,12 @@ class Books:
             for row in await self._pool.fetch(sql.query("valid_api_keys"))
         ]
 
-    async def owned_partitions(self) -> int:
-        """Return how many partitions have a live owner."""
+    async def partitions(self) -> tuple[int, int | None]:
+        """Return how many partitions have a live owner, and how many there are, if anybody has said so yet."""
         async with _reachable():
-            owned: int = await self._pool.fetchval(sql.query("owned_partitions"), PARTITION_LOCKS)
-        return owned
+            row = await self._pool.fetchrow(sql.query("owned_partitions"), PARTITION_LOCKS)
+        assert row is not None  # noqa: S101 an aggregate always has a row
+        return row["owned"], row["partitions"]
 
 
 @asynccontextmanager

@@ -50,7 +50,7 @@ async def _run(options: argparse.Namespace) -> int:
     settings = where.settings
     address = f"{settings.postgres_host}:{settings.postgres_port}"
     sys.stderr.write(f"Postgres at {address}, database {settings.postgres_db} (from {where.source})\n")
-    await prepare_database(settings)
+    await prepare_database(settings, agree=False)
     try:
         connection = await connect(settings, "gateway-keys")
         try:

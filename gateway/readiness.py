@@ -34,9 +34,11 @@ class Readiness:
 
     async def _missing_of_postgres(self) -> list[str]:
         try:
-            owned = await self._books.owned_partitions()
+            owned, partition_count = await self._books.partitions()
         except Unavailable:
             return ["postgres"]
+        if partition_count not in {None, self._partition_count}:
+            return [f"a restart of this gateway: it knows of {self._partition_count} of {partition_count} partitions"]
         if owned == self._partition_count:
             return []
         missing = self._partition_count - owned

@@ -61,10 +61,19 @@ class Stores:
         return range(self.settings.partition_count)
 
     async def agree_on_partitions(self) -> None:
-        """Take the partition count that the database was started with, whatever this process is configured with."""
+        """Take the partition count that is in the books, whatever this process is configured with."""
         stored = await self.value(sql.query("read_partition_count"))
         if stored:
             self.settings = self.settings.model_copy(update={"partition_count": stored})
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """Have what is asked of Postgres meanwhile happen at once, or not at all; raises Unanswered."""
+        try:
+            async with self._books.transaction():
+                yield
+        except DatabaseError as error:
+            raise self._unanswered_by_books(error) from None
 
     # ---- Redis --------------------------------------------------------------------------------------------------
 

@@ -54,10 +54,21 @@ async def agree_on_partitions(connection: Connection, count: int, *, is_asked_fo
     recorded: int = await connection.fetchval(sql.query("read_partition_count"))
     if is_asked_for and recorded != count:
         raise Misconfigured(
-            f"PARTITION_COUNT is {count}, but this database was started with {recorded}: "
-            f"every process must use the same. Set PARTITION_COUNT={recorded}, or leave it out."
+            f"PARTITION_COUNT is {count}, but the books have {recorded} partitions: every process must use the same. "
+            f"Set PARTITION_COUNT={recorded}, or leave it out."
+            + (" For more, see `wallet-streams repartition --help`." if count > recorded else "")
         )
     return recorded
+
+
+async def still_agree_on_partitions(connection: Connection, count: int) -> None:
+    """Raise Misconfigured when the books have another partition count by now than this process was started with."""
+    recorded = await connection.fetchval(sql.query("read_partition_count"))
+    if recorded not in {None, count}:
+        raise Misconfigured(
+            f"The books have {recorded} partitions by now, and this process was started with {count}: start it again, "
+            f"and where PARTITION_COUNT is set, with PARTITION_COUNT={recorded}."
+        )
 
 
 def _refuse_edited(files: Mapping[str, str], applied: Mapping[str, str]) -> None:

@@ -52,16 +52,19 @@ async def open_streams(settings: Settings) -> AsyncIterator[Streams]:
         await streams.close()
 
 
-async def prepare_database(settings: SomeSettings) -> SomeSettings:
+async def prepare_database(settings: SomeSettings, *, agree: bool = True) -> SomeSettings:
     """Wait until Postgres answers and bring its schema up to date.
 
     Returns the settings with the partition count that is in the books; raises Misconfigured when they ask for another.
+    Who needs the tables only does not `agree`: the first process of the service shall say how many there are.
     """
 
     async def attempt() -> int:
         connection = await connect(settings, "migrations")
         try:
             await migrate(connection)
+            if not agree:
+                return settings.partition_count
             is_asked_for = "partition_count" in settings.model_fields_set
             return await agree_on_partitions(connection, settings.partition_count, is_asked_for=is_asked_for)
         finally:

@@ -18,6 +18,7 @@ from arq.connections import ArqRedis, RedisSettings
 from arq.cron import CronJob
 from arq.worker import create_worker
 
+import sql
 from shared import logs, metrics
 from shared.database import Connection
 from shared.errors import Misconfigured
@@ -47,10 +48,13 @@ async def sweep(context: dict[str, Any]) -> Mapping[str, Any] | None:
     settings: MaintenanceSettings = context["settings"]
 
     async def work(connection: Connection) -> Mapping[str, Any]:
-        streams, nodes = Streams(settings), Nodes(settings)
+        # There may be more partitions by now: what waits in those is nobody's leftover.
+        count = await connection.fetchval(sql.query("read_partition_count"))
+        current = settings.model_copy(update={"partition_count": count or settings.partition_count})
+        streams, nodes = Streams(current), Nodes(current)
         try:
             await streams.load_library()
-            return await Sweep(settings, nodes, connection).run()
+            return await Sweep(current, nodes, connection).run()
         finally:
             await nodes.close()
             await streams.close()

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 import sql
 from shared.database import PARTITION_LOCKS, WORKER_LOCKS, Connection, connect
+from shared.migrations import still_agree_on_partitions
 from shared.release import RELEASE_LOCKS, own_release
 from shared.settings import WorkerSettings
 
@@ -43,7 +44,10 @@ class Session:
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: WorkerSettings) -> AsyncIterator["Session"]:
-        """Connect and be counted among the workers; leaving closes the session, and with it goes all that it owned."""
+        """Connect and be counted among the workers; leaving closes the session, and with it goes all that it owned.
+
+        Raises Misconfigured when there are more partitions by now than this worker knows of.
+        """
         silence_ms = str(int(settings.session_timeout_seconds * 1000))
         connection = await connect(
             settings,
@@ -70,6 +74,8 @@ class Session:
             await connection.fetch(sql.query("show_release"), RELEASE_LOCKS, own_release())
             asked = time.monotonic()
             session._set_clock(await connection.fetchval(sql.query("join_workers"), WORKER_LOCKS, column=2), asked)
+            # Once it is counted: whoever changes the number either sees it, or has changed it before.
+            await still_agree_on_partitions(connection, settings.partition_count)
             yield session
         finally:
             connection.terminate()

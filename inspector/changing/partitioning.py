@@ -1,9 +1,12 @@
 """Gives a service that stands still more partitions, so that more workers find work.
 
 A wallet's partition says under which key it waits; the books know nothing of it. Guarantees that the count only grows,
-and only while nothing waits and nobody is seen at work. A gateway that is overlooked does no harm to the books: what it
-puts under a wallet's former partition is settled by whoever owns that one.
+and only while nobody is seen at work, and nothing waits where it would not be looked for afterwards. A worker that is
+overlooked finds out before it owns anything, a gateway turns unready; until then what it puts under a wallet's former
+partition is settled by whoever owns that one.
 """
+
+from collections.abc import Iterable
 
 import sql
 from inspector.progress import progress
@@ -11,6 +14,7 @@ from inspector.seen import Done
 from inspector.stores import Stores
 from shared import keys
 from shared.database import PARTITION_LOCKS, WORKER_LOCKS
+from shared.ids import read_id
 from shared.release import RELEASE_LOCKS
 
 SCAN_COUNT = 1_000
@@ -24,17 +28,23 @@ async def repartition(stores: Stores, count: int, *, yes: bool) -> Done:
     if count < recorded:
         why = f"there are {recorded} partitions, and their number only grows: dead letters may lie in each"
         return Done(False, [], [why], is_fine=False)
-    in_the_way = [*await _at_work(stores), *await _waiting(stores)]
+    in_the_way = [*await _at_work(stores), *await _waiting(stores, count)]
     if in_the_way:
         return Done(False, [], in_the_way, is_fine=False)
     if not yes:
         lines = [f"would have {count} partitions instead of {recorded}", "nothing was changed; --yes does it"]
         return Done(False, lines, is_fine=False)
-    await stores.rows(sql.query("repartition"), count, recorded)
+    async with stores.transaction():
+        await stores.rows(sql.query("lock_partition_count"))
+        # Once more: whoever joins from here on waits for the new number.
+        in_the_way = _told(await _sessions(stores))
+        if not in_the_way:
+            await stores.rows(sql.query("repartition"), count, recorded)
     await stores.agree_on_partitions()
-    if len(stores.partitions) != count:
-        why = f"somebody else was quicker: there are {len(stores.partitions)} partitions"
-        return Done(False, [], [why], is_fine=False)
+    if not in_the_way and len(stores.partitions) != count:
+        in_the_way = [f"somebody else was quicker: there are {len(stores.partitions)} partitions"]
+    if in_the_way:
+        return Done(False, [], in_the_way, is_fine=False)
     return Done(
         True,
         [
@@ -45,28 +55,39 @@ async def repartition(stores: Stores, count: int, *, yes: bool) -> Done:
 
 
 async def _at_work(stores: Stores) -> list[str]:
+    return _told(await _sessions(stores)) or await _readers(stores)
+
+
+async def _sessions(stores: Stores) -> list[str]:
+    """Return the names of the workers and of housekeeping, as far as they have a session."""
     rows = [
         *await stores.rows(sql.query("inspect_workers"), WORKER_LOCKS, PARTITION_LOCKS, RELEASE_LOCKS),
         *await stores.rows(sql.query("inspect_housekeepers")),
     ]
-    names = sorted({row["name"] for row in rows})
-    names = names or [f"whoever waits for messages from {address}" for address in await _readers(stores)]
-    return [f"{name} is at work: stop the gateways, then workers and housekeeping" for name in names]
+    return sorted({row["name"] for row in rows})
 
 
 async def _readers(stores: Stores) -> list[str]:
-    """Return where somebody waits for messages: workers do, and gateways, which may have no session in Postgres."""
-    found = []
-    for answers in (await stores.each(("CLIENT INFO",), ("CLIENT LIST",))).values():
-        if any(isinstance(answer, Exception) for answer in answers):
-            continue  # it does not tell us
+    """Tell who waits for messages: gateways do, which may have no session in Postgres. A silent Redis may have any."""
+    readers, untold = [], []
+    for node, answers in (await stores.each(("CLIENT INFO",), ("CLIENT LIST",))).items():
+        errors = [answer for answer in answers if isinstance(answer, Exception)]
+        if errors:
+            untold.append(f"Redis at {node} does not tell who waits there: {errors[0]}. Let this user call CLIENT LIST")
+            continue
         own, clients = answers
         here = [client for client in clients if int(client["db"]) == int(own["db"])]
-        found += [client["addr"] for client in here if client["cmd"] == "xread" and "b" in client["flags"]]
-    return sorted(found)
+        readers += [client["addr"] for client in here if client["cmd"] == "xread" and "b" in client["flags"]]
+    return [*_told(f"whoever waits for messages from {address}" for address in sorted(readers)), *untold]
 
 
-async def _waiting(stores: Stores) -> list[str]:
+def _told(at_work: Iterable[str]) -> list[str]:
+    return [f"{name} is at work: stop the gateways, then workers and housekeeping" for name in at_work]
+
+
+async def _waiting(stores: Stores, count: int) -> list[str]:
+    """Tell of a wallet that waits in another partition than it will have. (In its own it may: books of an earlier time
+    have fewer partitions than there were.)"""
     with progress("keys looked at", None) as step:
         async for page in stores.scan(keys.ALL, SCAN_COUNT):
             step(len(page))
@@ -74,5 +95,13 @@ async def _waiting(stores: Stores) -> list[str]:
                 partition = keys.partition_named_in(key.decode(errors="replace"))
                 if partition is not None and key.startswith(keys.wallet_prefix(partition).encode()):
                     wallet = key.decode(errors="replace").removeprefix(keys.wallet_prefix(partition))
-                    return [f"operations wait, of wallet {wallet} for one: start workers again until nothing waits"]
+                    if partition != _partition_of(wallet, count):
+                        return [f"operations wait, of wallet {wallet} for one: start workers again until nothing waits"]
     return []
+
+
+def _partition_of(wallet: str, count: int) -> int | None:
+    try:
+        return keys.partition_of(read_id(wallet), count)
+    except ValueError:
+        return None  # made by hand

@@ -8,6 +8,7 @@ import pytest
 
 from shared import keys
 from shared.database import PARTITION_LOCKS, WORKER_LOCKS, Connection, connect
+from shared.migrations import agree_on_partitions
 from shared.nodes import Nodes
 from shared.settings import GatewaySettings, MaintenanceSettings, WorkerSettings
 from shared.streams import Streams
@@ -108,8 +109,9 @@ async def test_watch__sees_owners_errors_in_the_books_and_jobs(session: Connecti
         " SELECT gen_random_uuid(), 'seq_gap', 'seq 3', 2, 3, '', now(), now(), ended"
         " FROM unnest(ARRAY[NULL, NULL, now()]) AS ended"
     )
+    await agree_on_partitions(session, COUNT, is_asked_for=False)
     watch = Watch()
-    watch.seen = await look_at_postgres(session, COUNT)
+    watch.seen = await look_at_postgres(session)
 
     seen = exported(watch)
     assert seen["wallet_postgres_up",] == 1

@@ -120,7 +120,7 @@ async def _look(settings: MaintenanceSettings, watch: Watch) -> None:
             session = await connect(settings, "maintenance-watch", statement_timeout=str(STATEMENT_MS_MAX))
             try:
                 while True:
-                    watch.seen = await look(session, settings.partition_count)
+                    watch.seen = await look(session)
                     await asyncio.sleep(LOOK_EVERY_SECONDS)
             finally:
                 session.terminate()
@@ -131,12 +131,12 @@ async def _look(settings: MaintenanceSettings, watch: Watch) -> None:
             await asyncio.sleep(LOOK_EVERY_SECONDS)
 
 
-async def look(session: Connection, partition_count: int) -> Seen:
+async def look(session: Connection) -> Seen:
     """Read everything once; raises DatabaseError."""
     locks = await session.fetchrow(sql.query("survey_locks"), WORKER_LOCKS, PARTITION_LOCKS)
     assert locks is not None  # noqa: S101 an aggregate always has a row
     return Seen(
-        partition_count,
+        await session.fetchval(sql.query("read_partition_count")) or 0,
         len(set(locks["held"])),
         locks["workers"],
         await session.fetchval(sql.query("open_findings")),
