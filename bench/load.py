@@ -7,6 +7,7 @@ Knows nothing of what is behind the port.
 import hashlib
 import itertools
 import json
+import os
 import random
 import re
 import shutil
@@ -19,6 +20,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID
+
+import psutil
 
 from devstack.errors import StackError
 from devstack.process import ChildProcess
@@ -40,7 +43,10 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one run of a generator counted. `refused` answers have a status above 399, `failed` requests have none."""
+    """What one run of a generator counted. `refused` answers have a status above 399, `failed` requests have none.
+
+    `stolen_share` is how much of the cores' time the host gave to its other machines meanwhile.
+    """
 
     requests: int
     seconds: float
@@ -51,6 +57,7 @@ class Sample:
     refused: int
     failed: int
     by_status: dict[str, int] = field(default_factory=dict)
+    stolen_share: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -124,7 +131,14 @@ def send(load: Load, port: int, seconds: float, folder: Path, *, use_wrk: bool =
     else:
         command = [sys.executable, "-m", f"bench.{generator}", "--port", str(port), "--seconds", str(seconds)]
         command += ["--connections", str(load.connections), "--rate", str(load.rate), "--requests", str(requests)]
-    return Sample(**run_generator(command, generator, folder, environment, seconds))
+    stolen, began = _stolen_seconds(), time.monotonic()
+    counted = run_generator(command, generator, folder, environment, seconds)
+    core_seconds = (time.monotonic() - began) * (os.cpu_count() or 1)
+    return Sample(**counted, stolen_share=(_stolen_seconds() - stolen) / core_seconds)
+
+
+def _stolen_seconds() -> float:
+    return float(getattr(psutil.cpu_times(), "steal", 0.0))  # Linux alone tells it
 
 
 def write_requests(requests: Sequence[str], folder: Path) -> Path:

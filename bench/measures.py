@@ -68,6 +68,7 @@ def figures_of(side: str, sample: Sample) -> Figures:
         f"{side}_max_ms": sample.max_ms,
         f"{side}_refused_share": sample.refused / max(1, sample.requests),
         f"{side}_failed": sample.failed,
+        f"{side}_stolen_share": sample.stolen_share,
     }
 
 

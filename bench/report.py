@@ -47,6 +47,7 @@ def judged(scenario: Scenario, result: Result) -> dict[str, Any]:
     return {
         "name": scenario.name,
         "measured_at": now(),
+        "machine": _processor(),
         "what": scenario.what,
         "goals": goals,
         "medians": medians,
@@ -126,9 +127,13 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def merged(new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
-    """Put new figures in the place of old ones of the same name; each says when it was measured."""
+    """Put new figures in the place of old ones of the same name; each says when it was measured.
+
+    The conditions are those of the last run that measured every scenario.
+    """
+    is_whole = len(new["scenarios"]) == len(SCENARIOS)
     return {
-        "conditions": new["conditions"],
+        "conditions": new["conditions"] if is_whole else old.get("conditions", new["conditions"]),
         "scenarios": _merged(new["scenarios"], old.get("scenarios", []), [each.name for each in SCENARIOS]),
         "parts": _merged(new["parts"], old.get("parts", []), PART_NAMES),
     }

@@ -11,6 +11,7 @@ from rich.table import Table
 
 WIDTH_IN_A_FILE = 140
 BUSY_SHARE = 0.5  # of the cores
+STOLEN_SHARE = 0.05  # of their time
 HEADINGS = ("scenario", "service/s", "p50 ms", "p99 ms", "beside", "per s", "p50 ms", "p99 ms", "pgbench/s")
 
 
@@ -56,6 +57,13 @@ class Screen:
             self._console.print(
                 f"[bold]{measured['name']}[/] · {goal['text']}: {goal['value']:.2f} {mark}", soft_wrap=True
             )
+        stolen = max(stolen_shares(measured["rounds"]), default=0.0)
+        if stolen > STOLEN_SHARE:
+            self._console.print(
+                f"[yellow]{measured['name']}: this machine's host took up to {stolen:.0%} of the cores' time in a "
+                "round: the figures mean less.[/]",
+                soft_wrap=True,
+            )
 
     def part(self, name: str, said: str) -> None:
         """Say what a part about costs came to."""
@@ -83,6 +91,12 @@ class Screen:
         for part in report["parts"]:
             out.print(f"[bold]{part['title']}[/]")
             out.print(_table(part["columns"], [[written(cell) for cell in row] for row in part["rows"]]))
+
+
+def stolen_shares(rounds: Sequence[Mapping[str, float]]) -> list[float]:
+    """Return the share of the cores' time that the host took, of each round the most of its sides; [] if not noted."""
+    noted = [[share for name, share in figures.items() if name.endswith("_stolen_share")] for figures in rounds]
+    return [max(shares) for shares in noted if shares]
 
 
 def written(cell: str | float | None) -> str:

@@ -24,6 +24,7 @@ from bench.open_loop import OpenLoop
 from bench.part import Cell, Part
 from bench.plan import Plan
 from bench.scenarios import SCENARIOS, Scenario
+from bench.screen import Screen
 from bench.stack import Server, Stack
 
 TINY = Plan(
@@ -138,6 +139,7 @@ def test_wrk__counts_answers_by_status_and_loses_none(bench: CountingBench) -> N
     assert set(sample.by_status) == {"200", "400"}
     assert sum(sample.by_status.values()) == sample.requests
     assert sample.refused == sample.by_status["400"] > 0
+    assert sample.stolen_share >= 0
     # What is under way when the time is over is applied, and wrk does not wait for it.
     applied = books(bench.stack, "direct") - before
     assert sample.by_status["200"] <= applied <= sample.by_status["200"] + load.connections
@@ -278,6 +280,22 @@ def test_page__says_every_goal_and_whether_it_was_met() -> None:
     assert "0.50 ms for a page written and synced" in page
     assert "![throughput.svg](../bench/results/throughput.svg)" in page
     assert "| 1,000 | 990 | 7.00 | 8.00 | 9.00 |" in page
+    assert "| 2.50 |  | 4: 10 | 2001-02-03 04:05 UTC |" in page  # nobody noted what the host took
+
+
+def test_round_of_which_the_host_took_much__is_said_to_mean_less(capsys: pytest.CaptureFixture[str]) -> None:
+    measured = small_report()
+    [scenario] = measured["scenarios"]
+    took = [{"service_stolen_share": 0.0, "direct_stolen_share": 0.01}, {"service_stolen_share": 0.12}]
+    scenario["rounds"] = [{**scenario["medians"], **shares} for shares in took]
+
+    Screen().scenario(scenario)
+
+    assert "| 2.50, 2.50 | 1%, 12% | 4: 10 |" in markdown.page(measured, [])
+    assert "one-wallet: this machine's host took up to 12% of the cores' time" in capsys.readouterr().err
+    scenario["rounds"].pop()
+    Screen().scenario(scenario)
+    assert "host" not in capsys.readouterr().err
 
 
 def test_saving__keeps_what_was_not_measured_again_and_draws_what_stands_alone(tmp_path: Path) -> None:
@@ -285,8 +303,14 @@ def test_saving__keeps_what_was_not_measured_again_and_draws_what_stands_alone(t
     report.save(small_report(), tmp_path, page)
     report.save({**small_report(), "scenarios": []}, tmp_path, page)
 
+    other = {**small_report()["conditions"], "machine": "another"}
+    two = {**small_report()["scenarios"][0], "name": "two-of-each", "machine": "another"}
+    report.save({**small_report(), "conditions": other, "scenarios": [two]}, tmp_path, page)
+    assert "an abacus, 2 cores" in page.read_text()  # that of the others
+    assert "2001-02-03 04:05 UTC, on another |" in page.read_text()
+
     kept = report.read(tmp_path / "latest.json")
-    assert [measured["name"] for measured in kept["scenarios"]] == ["one-wallet"]
+    assert [measured["name"] for measured in kept["scenarios"]] == ["one-wallet", "two-of-each"]
     assert page.read_text().startswith("# Benchmarks")
     for name in ("throughput.svg", "batch.svg", "latency.svg"):
         drawn = (tmp_path / name).read_text()
