@@ -21,8 +21,9 @@ _CAVEATS = """\
 
 - Everything runs on one machine. The load generator, the stores and both sides share its cores, so absolute figures say
   little; ratios within a run say more. While one side is measured the other one is idle, not gone.
-- The machine is shared: *taken by the host* is the most of its cores' time that went to others in each round. Service
-  and direct baseline do not suffer alike from that: the one hands on between five processes, the other between two.
+- The machine is shared: *taken by the host* is the most of its cores' time that went to others in each round,
+  where it was noted. Service and direct baseline do not suffer alike: the one hands on between five processes, the
+  other between two.
 - The direct baseline promises less: it knows no idempotency and records no refusals. Both are in its favour. It is run
   with every pool size of the sweep, and the best one is taken for the measured rounds. No side asks for an API key.
 - A closed loop (wrk) sends less when the server is slow; its latencies are those of a server that is always busy. wrk
@@ -39,7 +40,8 @@ def page(report: Mapping[str, Any], plots: Sequence[str]) -> str:
     pieces = [_INTRODUCTION, _conditions(report["conditions"])]
     if report["scenarios"]:
         machine = report["conditions"]["machine"]
-        pieces += [_goals(report["scenarios"]), _figures(report["scenarios"]), _rounds(report["scenarios"], machine)]
+        scenarios = report["scenarios"]
+        pieces += [_goals(scenarios, machine), _figures(scenarios, machine), _rounds(scenarios, machine)]
     pieces += [f"![{name}](../bench/results/{name})\n" for name in plots if name == "throughput.svg"]
     if report["parts"]:
         pieces.append("## Cost, and how it grows\n")
@@ -67,16 +69,25 @@ def _conditions(conditions: Mapping[str, Any]) -> str:
     )
 
 
-def _goals(scenarios: Sequence[Mapping[str, Any]]) -> str:
+def _elsewhere(measured: Mapping[str, Any], machine: str) -> str:
+    return "" if measured.get("machine", machine) == machine else " (on another machine, see *Every round*)"
+
+
+def _goals(scenarios: Sequence[Mapping[str, Any]], machine: str) -> str:
     rows = [
-        [measured["what"], goal["text"], f"{goal['value']:.2f}", "met" if goal["met"] else "**not met**"]
+        [
+            measured["what"] + _elsewhere(measured, machine),
+            goal["text"],
+            f"{goal['value']:.2f}",
+            "met" if goal["met"] else "**not met**",
+        ]
         for measured in scenarios
         for goal in measured["goals"]
     ]
     return "## Goals\n\n" + _table(["scenario", "goal", "measured", ""], rows)
 
 
-def _figures(scenarios: Sequence[Mapping[str, Any]]) -> str:
+def _figures(scenarios: Sequence[Mapping[str, Any]], machine: str) -> str:
     rows = []
     for measured in scenarios:
         medians = measured["medians"]
@@ -85,7 +96,8 @@ def _figures(scenarios: Sequence[Mapping[str, Any]]) -> str:
             figures = [medians.get(f"{side}_{name}") for name in ("rate", "p50_ms", "p90_ms", "p99_ms", "max_ms")]
             share = medians.get(f"{side}_refused_share")
             refused = "" if not share else f"{share:.0%}"
-            rows.append([measured["name"], named, *(written(figure) for figure in figures), refused])
+            name = measured["name"] + _elsewhere(measured, machine)
+            rows.append([name, named, *(written(figure) for figure in figures), refused])
     headings = ["scenario", "side", "answers/s", "p50 ms", "p90 ms", "p99 ms", "max ms", "refused"]
     return "## Figures\n\nMedians of the rounds.\n\n" + _table(headings, rows)
 
@@ -97,8 +109,7 @@ def _rounds(scenarios: Sequence[Mapping[str, Any]], machine: str) -> str:
         values = ", ".join(f"{figures[goal['figure']]:.2f}" for figures in measured["rounds"])
         sweep = ", ".join(f"{size}: {rate:,.0f}" for size, rate in measured["sweep"].items())
         stolen = ", ".join(f"{share:.0%}" for share in stolen_shares(measured["rounds"]))
-        other = measured.get("machine", machine)
-        at = measured["measured_at"] + ("" if other == machine else f", on {other}")
+        at = measured["measured_at"] + (f", on {measured['machine']}" if _elsewhere(measured, machine) else "")
         rows.append([measured["name"], goal["text"], values, stolen, sweep, at])
     sweeps = "direct by pool size, short runs, answers/s"
     headings = ["scenario", "first goal", "each round", "taken by the host", sweeps, "measured"]

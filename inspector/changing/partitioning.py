@@ -6,7 +6,7 @@ overlooked finds out before it owns anything, a gateway turns unready; until the
 partition is settled by whoever owns that one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import sql
 from inspector.progress import progress
@@ -86,18 +86,29 @@ def _told(at_work: Iterable[str]) -> list[str]:
 
 
 async def _waiting(stores: Stores, count: int) -> list[str]:
-    """Tell of a wallet that waits in another partition than it will have. (In its own it may: books of an earlier time
-    have fewer partitions than there were.)"""
+    """Tell of wallets that wait in another partition than they will have. (In their own they may: books of an earlier
+    time have fewer partitions than there were.)"""
+    highest, example = -1, ""
     with progress("keys looked at", None) as step:
         async for page in stores.scan(keys.ALL, SCAN_COUNT):
             step(len(page))
-            for key in page:
-                partition = keys.partition_named_in(key.decode(errors="replace"))
-                if partition is not None and key.startswith(keys.wallet_prefix(partition).encode()):
-                    wallet = key.decode(errors="replace").removeprefix(keys.wallet_prefix(partition))
-                    if partition != _partition_of(wallet, count):
-                        return [f"operations wait, of wallet {wallet} for one: start workers again until nothing waits"]
-    return []
+            for partition, wallet in _wallets_in(page):
+                if partition != _partition_of(wallet, count) and partition > highest:
+                    highest, example = partition, wallet
+    if highest >= len(stores.partitions):
+        return [
+            f"operations wait in partitions up to {highest}, which these books do not have: first have as many as "
+            f"there were when they were queued, more than {highest}"
+        ]
+    return [f"operations wait, of wallet {example} for one: start workers again until nothing waits"] if example else []
+
+
+def _wallets_in(page: Iterable[bytes]) -> Iterator[tuple[int, str]]:
+    for name in page:
+        key = name.decode(errors="replace")
+        partition = keys.partition_named_in(key)
+        if partition is not None and key.startswith(keys.wallet_prefix(partition)):
+            yield partition, key.removeprefix(keys.wallet_prefix(partition))
 
 
 def _partition_of(wallet: str, count: int) -> int | None:

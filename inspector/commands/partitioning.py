@@ -21,7 +21,10 @@ def register(app: typer.Typer) -> None:
 
 
 def repartition(context: typer.Context, count: Count, yes: Yes = False, as_json: AsJson = False) -> None:
-    """Have more partitions, hence work for more workers, once the service is stopped and nothing waits."""
+    """Have more partitions, hence work for more workers, once the service is stopped and nothing waits.
+
+    The steps: docs/inspector.md, "More partitions".
+    """
 
     async def change(stores: Stores) -> Done:
         return await partitioning.repartition(stores, count, yes=yes)

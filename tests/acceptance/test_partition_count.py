@@ -289,8 +289,10 @@ async def test_books_of_an_earlier_time__have_their_partitions_back_and_what_wai
     await connection.execute(sql.query("repartition"), DEFAULT, MORE)  # as a dump of before has it
     await connection.close()
 
+    too_many = await inspect("repartition", str(32 * MORE), "--yes")
     said = await inspect("repartition", str(MORE), "--yes")
 
+    assert "first have as many as there were when they were queued" in too_many.out
     assert said.code == 0, said
     own_service.urls.clear()
     own_service.start_gateway("again")

@@ -308,6 +308,7 @@ def test_saving__keeps_what_was_not_measured_again_and_draws_what_stands_alone(t
     report.save({**small_report(), "conditions": other, "scenarios": [two]}, tmp_path, page)
     assert "an abacus, 2 cores" in page.read_text()  # that of the others
     assert "2001-02-03 04:05 UTC, on another |" in page.read_text()
+    assert "| two-of-each (on another machine, see *Every round*) | service |" in page.read_text()
 
     kept = report.read(tmp_path / "latest.json")
     assert [measured["name"] for measured in kept["scenarios"]] == ["one-wallet", "two-of-each"]
