@@ -115,6 +115,9 @@ async def test_refused_connection__is_read_again_once_there_is_room_to_spare(
     alone: Client, own_service: Service
 ) -> None:
     wallet_id = await alone.create_wallet()
+    worker = own_service.start_worker()
+    await own_service.wait_ready()
+    worker.pause()  # and not away: it has to serve them within the second that a refused connection rests
     waiting = [asyncio.create_task(alone.deposit(wallet_id, 1)) for _ in range(REQUESTS_MAX + 5)]
     patient = [Client(own_service.url, connections_max=1) for _ in range(5)]
 
@@ -124,7 +127,7 @@ async def test_refused_connection__is_read_again_once_there_is_room_to_spare(
     await until(is_full)
     for client in patient:
         assert (await client.get(f"/api/v1/wallets/{wallet_id}")).status == 503
-    own_service.start_worker()
+    worker.resume()
     await asyncio.gather(*waiting)
 
     async def time_again(client: Client) -> float:
