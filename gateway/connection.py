@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import _ErrInfo
@@ -25,6 +25,8 @@ from gateway.middleware import NO_ROOM
 from gateway.requests import TooSlow
 from shared.settings import GatewaySettings
 
+HEAD_END = b"\r\n\r\n"
+LOST = -1
 HEADER_BYTES_MAX = 65_536  # of one request's header that comes in pieces; aiohttp limits each line, not their sum
 SWEEP_SECONDS_MAX = 1.0  # how much later than its limit a slow client may be cut
 SWEEP_AT_ONCE = 500  # connections: less than a millisecond in which nobody else is served
@@ -62,6 +64,7 @@ class Connection(web.RequestHandler):
         "_body_of",
         "_body_since",
         "_closing_since",
+        "_due_bytes",
         "_express",
         "_header_bytes",
         "_header_of",
@@ -78,6 +81,8 @@ class Connection(web.RequestHandler):
         self._open = open_connections
         self._express = express
         self._socket: asyncio.Transport | None = None  # kept to the very end, unlike `transport`
+        # What aiohttp's parser has yet to get of a request that it began: 0 between two; below, where nobody knows.
+        self._due_bytes = 0
         # Since when parts of a header, or of a body, have been coming: of the request with this number.
         self._header_of, self._header_since, self._header_bytes = -1, 0.0, 0
         self._body_of, self._body_since = -1, 0.0
@@ -98,44 +103,57 @@ class Connection(web.RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on; note when a header comes in pieces, which the usual one does not."""
-        waiter = self._waiter
-        if self._express is None or waiter is None:
-            super().data_received(data)
-        else:
-            # aiohttp's loop waits for a request: it must not be woken for one that the express lane takes.
-            self._waiter = None
+        """Give a usual request to the express lane, and all else to aiohttp; note when a header comes in pieces."""
+        if self._is_taken(data):
+            return
+        requests_before = self._request_count
+        if self._request_in_progress and self._waiter is not None:
+            # The express lane has one under way: aiohttp's loop must not begin the next before that is answered.
+            waiter, self._waiter = self._waiter, None
             try:
                 super().data_received(data)
             finally:
                 self._waiter = waiter
-            if self._messages:
-                self._go_on()
-                return
+        else:
+            super().data_received(data)
+        self._count(data, self._request_count - requests_before)
         # Nothing to be served, and nothing being served. (Right after the connection was made nobody waits yet.)
         is_idle = self._waiter is not None and not self._request_in_progress
         if not self._messages and (is_idle or not self._request_count):
             self._note_part(len(data))
 
-    def _go_on(self) -> None:
-        """Give the next request to the express lane if it takes it, and else to aiohttp, whose loop waits for it."""
-        if self._express is None or self._request_in_progress or not self._messages:
+    def _is_taken(self, data: bytes) -> bool:
+        """Offer what came to the express lane, if a request begins with it and none is under way."""
+        if not data or self._express is None or self._due_bytes != 0 or self._paused or self._messages:
+            return False
+        if self._request_in_progress or self._waiter is None or self._waiter.done():  # aiohttp's loop has its turn
+            return False
+        # As aiohttp's loop does around a request: a process that is told to stop waits for this one.
+        self._request_in_progress = True
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._express.take(data, self._answer):  # and perhaps answered already
+            self._request_count += 1
+            return True
+        self._request_in_progress = False
+        return False
+
+    def _count(self, data: bytes, requests: int) -> None:
+        """Follow where aiohttp's parser stands, having got this, and found so many requests.
+
+        The express lane must not begin in the midst of something. So whatever is not plainly one whole request, or the
+        next part of its body, leaves the rest of the connection to aiohttp.
+        """
+        if not data and not requests:  # aiohttp asks itself whether there is more
             return
-        if self._waiter is None or self._waiter.done():  # aiohttp's loop has its turn
+        if self._due_bytes:
+            self._due_bytes -= len(data)
             return
-        message, payload = self._messages[0]
-        # Several at once, and an answer that has to wait for its reader, are out of the ordinary.
-        if len(self._messages) == 1 and not self._paused and isinstance(message, RawRequestMessage):
-            # As aiohttp's loop does around a request: a process that is told to stop waits for this one.
-            self._request_in_progress = True
-            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-            if self._express.take(message, payload, self._answer):
-                self._messages.popleft()
-                if self._parser is not None:
-                    self._parser.message_consumed()
-                return
-            self._request_in_progress = False
-        self._waiter.set_result(None)
+        self._due_bytes = LOST
+        if requests == 1 and data:
+            message, _ = self._messages[-1]
+            if isinstance(message, RawRequestMessage) and not message.chunked and not message.upgrade:
+                head_bytes = data.find(HEAD_END) + len(HEAD_END)
+                self._due_bytes = head_bytes + int(message.headers.get(hdrs.CONTENT_LENGTH, 0)) - len(data)
 
     def _answer(self, text: bytes) -> None:
         """Write the answer of the express lane, and go on with what came meanwhile."""
@@ -145,8 +163,8 @@ class Connection(web.RequestHandler):
             self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         if self._handler_waiter is not None and not self._handler_waiter.done():
             self._handler_waiter.set_result(None)
-        if self._messages:
-            self._loop.call_soon(self._go_on)
+        if self._messages and self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)  # aiohttp's loop has what came meanwhile
 
     def pause_writing(self) -> None:
         """Note since when the client leaves unread more than the socket and its buffer take."""

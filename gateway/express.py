@@ -1,13 +1,12 @@
 """The express lane: the two requests that carry the load, arrived whole, without aiohttp's ceremony.
 
-aiohttp makes a request, a task, a response and a writer of each message and looks for its route. This takes a message
-from aiohttp's parser and writes its answer to the connection: for an operation, and for a look at a wallet. It decides
-nothing: what is asked and what is answered come from `gateway/operations.py`, as on the other way, and whatever is out
-of the ordinary it leaves to that one.
+aiohttp makes a request, a task, a response and a writer of each message and looks for its route. This takes what
+`gateway/usual.py` reads and writes its answer to the connection: for an operation, and for a look at a wallet. It
+decides nothing: what is asked and what is answered come from `gateway/operations.py`, as on the other way, and whatever
+is out of the ordinary it leaves to that one.
 """
 
 import asyncio
-import re
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import cache
@@ -15,9 +14,8 @@ from http import HTTPStatus
 from typing import TypeVar
 
 import structlog
-from aiohttp import HttpVersion11, StreamReader, hdrs
+from aiohttp import hdrs
 from aiohttp.helpers import rfc822_formatted_time
-from aiohttp.http_parser import RawRequestMessage
 from prometheus_client import Histogram
 
 from gateway import metrics, operations, problems, requests
@@ -29,6 +27,7 @@ from gateway.middleware import new_request_id
 from gateway.operations import Asked, Desk
 from gateway.responses import HEADERS, JSON, Answer, write_json
 from gateway.room import Room
+from gateway.usual import Usual, read
 from shared.commands import Reply, Wallet
 from shared.errors import Pending, ServiceError
 from shared.ids import read_id
@@ -36,10 +35,6 @@ from shared.streams import Streams
 
 WALLET_ROUTE = "GET /api/v1/wallets/{wallet_id}"
 OPERATION_ROUTE = "POST /api/v1/wallets/{wallet_id}/operation"
-_PATH = re.compile(r"/api/v1/wallets/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(/operation)?/?\Z", re.ASCII)
-
-SMALL_BODY_BYTES = 4_096  # far below what aiohttp reads ahead
-
 Write = Callable[[bytes], None]
 Outcome = TypeVar("Outcome")
 
@@ -68,39 +63,30 @@ class Express:
         self._body_bytes_max = body_bytes_max
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def take(self, message: RawRequestMessage, payload: StreamReader, write: Write) -> bool:
-        """Serve a request if it is of a usual kind, and call `write` once, now or later, with the whole answer.
+    def take(self, data: bytes, write: Write) -> bool:
+        """Serve what came if it is one request of a usual kind, and call `write` once, now or later, with the answer.
 
         Returns False, and has done nothing, where it is not.
         """
-        headers = message.headers
-        path = _PATH.match(message.path)
-        if (
-            path is None
-            or message.version != HttpVersion11
-            or message.should_close
-            or message.chunked
-            or message.upgrade
-            or not payload.is_eof()
-            or hdrs.EXPECT in headers
-            or hdrs.CONTENT_ENCODING in headers
-            or self.room.is_full
-        ):
+        if self.room.is_full:
             return False
-        is_operation = message.method == "POST" and path[2] is not None and headers.get(hdrs.CONTENT_TYPE) == JSON
-        is_look = message.method == "GET" and path[2] is None
-        if not (is_operation or is_look) or payload.total_bytes > (self._body_bytes_max if is_operation else 0):
+        usual = read(data)
+        if usual is None:
+            return False
+        if usual.is_operation and usual.headers.get(hdrs.CONTENT_TYPE) != JSON:
+            return False
+        if len(usual.body) > (self._body_bytes_max if usual.is_operation else 0):
             return False
         caller: str | None = ANYBODY
         if self._access is not None:
-            scope = Scope.OPERATE if is_operation else Scope.READ
-            caller = self._access.known_caller(headers.get(hdrs.AUTHORIZATION), scope)
+            scope = Scope.OPERATE if usual.is_operation else Scope.READ
+            caller = self._access.known_caller(usual.headers.get(hdrs.AUTHORIZATION), scope)
         if caller is None:
             return False
-        if is_operation:
-            _Passage(self, OPERATION_ROUTE, message, write).operate(path[1], payload, caller)
+        if usual.is_operation:
+            _Passage(self, OPERATION_ROUTE, usual, write).operate(caller)
         else:
-            _Passage(self, WALLET_ROUTE, message, write).look(path[1])
+            _Passage(self, WALLET_ROUTE, usual, write).look()
         return True
 
     def start(self, rest: Coroutine[None, None, None]) -> None:
@@ -113,33 +99,33 @@ class Express:
 class _Passage:
     """One request on its way through the lane."""
 
-    __slots__ = ("_asked", "_began", "_lane", "_message", "_request_id", "_route", "_wallet_id", "_write")
+    __slots__ = ("_asked", "_began", "_lane", "_request_id", "_route", "_usual", "_wallet_id", "_write")
 
-    def __init__(self, lane: Express, route: str, message: RawRequestMessage, write: Write) -> None:
+    def __init__(self, lane: Express, route: str, usual: Usual, write: Write) -> None:
         self._began = time.perf_counter()
         self._lane = lane
         self._route = route
-        self._message = message
+        self._usual = usual
+        self._wallet_id = read_id(usual.wallet_id)
         self._write = write
-        self._request_id = requests.request_id(message) or new_request_id(message)
+        self._request_id = requests.request_id(usual) or new_request_id(usual)
         self._asked: Asked | None = None
         lane.room.enter()
 
-    def operate(self, wallet_id: str, payload: StreamReader, caller: str) -> None:
+    def operate(self, caller: str) -> None:
         """Submit an operation; its outcome is answered when it comes."""
-        lane, message = self._lane, self._message
+        lane, usual = self._lane, self._usual
         try:
-            key, body = requests.idempotency_key(message), _body_of(payload)
-            self._asked = asked = lane.desk.ask(message, read_id(wallet_id), key, body, caller, self._request_id)
+            key = requests.idempotency_key(usual)
+            self._asked = asked = lane.desk.ask(usual, self._wallet_id, key, usual.body, caller, self._request_id)
             lane.dispatcher.begin(asked.command, asked.wait_seconds, self._end)
         except ServiceError as error:
             self._end(error)
         except Exception:  # noqa: BLE001 it is logged there
             self._answer(self._defect())
 
-    def look(self, wallet_id: str) -> None:
+    def look(self) -> None:
         """Answer with the wallet as it stands, when it was read."""
-        self._wallet_id = read_id(wallet_id)
         self._lane.looks.begin(self._wallet_id, lambda seen: self._tell(self._answer_of_look, seen))
 
     def _end(self, outcome: Reply | ServiceError) -> None:
@@ -161,47 +147,35 @@ class _Passage:
         try:
             answer = await coming
         except ServiceError as error:
-            answer = problems.answer_of(error, self._message.path)
+            answer = problems.answer_of(error, self._usual.path)
         except Exception:  # noqa: BLE001 it is logged there
             answer = self._defect()
         self._answer(answer)
 
     def _defect(self) -> Answer:
         """Log the exception that is being handled, and return the answer that says nothing of it."""
-        log.exception("defect", request_id=self._request_id, path=self._message.path)
-        return problems.answer_of_defect(self._message.path)
+        log.exception("defect", request_id=self._request_id, path=self._usual.path)
+        return problems.answer_of_defect(self._usual.path)
 
     def _answer_of(self, outcome: Reply | ServiceError) -> Answer:
         if isinstance(outcome, Reply):
             assert self._asked is not None  # noqa: S101 there is no reply before something was asked
             answer = operations.answer_of_reply(self._asked, outcome)
-            return answer if isinstance(answer, Answer) else problems.answer_of(answer, self._message.path)
-        return problems.answer_of(outcome, self._message.path)
+            return answer if isinstance(answer, Answer) else problems.answer_of(answer, self._usual.path)
+        return problems.answer_of(outcome, self._usual.path)
 
     def _answer_of_look(self, seen: Wallet | Exception | None) -> Answer:
         if isinstance(seen, ServiceError):
-            return problems.answer_of(seen, self._message.path)
+            return problems.answer_of(seen, self._usual.path)
         if isinstance(seen, Exception):
             raise seen
         answer = operations.answer_of_wallet(seen, self._wallet_id)
-        return answer if isinstance(answer, Answer) else problems.answer_of(answer, self._message.path)
+        return answer if isinstance(answer, Answer) else problems.answer_of(answer, self._usual.path)
 
     def _answer(self, answer: Answer) -> None:
         self._lane.room.leave()
         _observer_of(self._route, answer.status).observe(time.perf_counter() - self._began)
         self._write(_written(answer, self._request_id))
-
-
-def _body_of(payload: StreamReader) -> bytes:
-    """Return a body that is there whole.
-
-    To read it, as aiohttp does, also lets the connection go on: a small body has not stopped it. One that is empty
-    stands for none at all, which has no buffer.
-    """
-    if not payload.total_bytes:
-        return b""
-    is_small = payload.total_bytes <= SMALL_BODY_BYTES
-    return b"".join(payload._buffer) if is_small else payload.read_nowait()  # noqa: SLF001
 
 
 @cache

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, NoReturn, Protocol, TypeVar
 from uuid import UUID
 
 from aiohttp import web
-from multidict import CIMultiDictProxy, istr
+from multidict import MultiMapping, istr
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -57,10 +57,10 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 class HasHeaders(Protocol):
-    """A request, or what aiohttp's parser makes of its head."""
+    """A request, by whichever way it came."""
 
     @property
-    def headers(self) -> CIMultiDictProxy[str]:
+    def headers(self) -> MultiMapping[str]:
         """Its headers."""
 
 
