@@ -46,7 +46,7 @@ SHORT = Form(
     prefer_where_202="wait=1",
     # A frozen worker is frozen for a second only.
     environment={"SESSION_TIMEOUT_SECONDS": "0.6", "HEARTBEAT_SECONDS": "0.2"},
-    small_queues={"WALLET_QUEUE_MAX": "4", "PARTITION_QUEUE_MAX": "5", "HELD_COMMANDS_MAX": "30"},
+    small_queues={"WALLET_QUEUE_MAX": "2", "PARTITION_QUEUE_MAX": "5", "HELD_COMMANDS_MAX": "30"},
 )
 
 
