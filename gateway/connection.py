@@ -26,6 +26,8 @@ from gateway.requests import TooSlow
 from shared.settings import GatewaySettings
 
 HEAD_END = b"\r\n\r\n"
+BLANK = b"\r\n"
+LENGTH_DIGITS_MAX = 10
 LOST = -1
 HEADER_BYTES_MAX = 65_536  # of one request's header that comes in pieces; aiohttp limits each line, not their sum
 SWEEP_SECONDS_MAX = 1.0  # how much later than its limit a slow client may be cut
@@ -149,11 +151,12 @@ class Connection(web.RequestHandler):
             self._due_bytes -= len(data)
             return
         self._due_bytes = LOST
-        if requests == 1 and data:
+        if requests == 1 and data and data[0] not in BLANK:  # a blank line before it would pass for the head's end
             message, _ = self._messages[-1]
             if isinstance(message, RawRequestMessage) and not message.chunked and not message.upgrade:
-                head_bytes = data.find(HEAD_END) + len(HEAD_END)
-                self._due_bytes = head_bytes + int(message.headers.get(hdrs.CONTENT_LENGTH, 0)) - len(data)
+                length = message.headers.get(hdrs.CONTENT_LENGTH, "0")
+                if len(length) <= LENGTH_DIGITS_MAX:  # with zeros before it, it may be longer than Python reads
+                    self._due_bytes = data.find(HEAD_END) + len(HEAD_END) + int(length) - len(data)
 
     def _answer(self, text: bytes) -> None:
         """Write the answer of the express lane, and go on with what came meanwhile."""

@@ -30,6 +30,8 @@ REQUESTS = {
     "in a body of its own kind": b"POST " + WALLET + b"/operation" + HEAD + HIDDEN,
     "in chunks": b"POST /a" + HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + CHUNK,
     "after a line": b"\r\n" + USUAL,
+    "after two lines": b"\r\n\r\nPUT /a" + HEAD + HIDDEN,
+    "with a long length": b"PUT /a" + HEAD + b"Content-Length: " + b"0" * 5_000 + b"2\r\n\r\n{}",
     "with blank lines in it": b"POST /a" + HEAD + b"Content-Length: 8\r\n\r\n\r\n\r\n\r\n\r\n",
 }
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -159,6 +161,24 @@ def test_requests_each_by_itself__are_all_offered() -> None:
     asyncio.run(serve(parts, lane, len(parts), patiently=True))
 
     assert (len(lane.offered), lane.taken) == (len(parts), 4)
+
+
+def test_blank_lines_before_a_head__do_not_pass_for_its_end() -> None:
+    """Nor does the lane begin in the body, which is as long as the head would then be too short."""
+    head = b"\r\n\r\nPUT /a" + HEAD + b"Content-Length: %d\r\n\r\n"
+    length = len(head % 10) - len(HEAD_END)
+    lane = Lane(answers_at_once=True)
+
+    async def due_bytes() -> int:
+        connection = Connection(web.Server(web.Response), set(), cast(Express, lane), access_log=None)  # type: ignore[arg-type]
+        connection.connection_made(Wire())
+        await asyncio.sleep(0)
+        connection.data_received(head % length)
+        due = connection._due_bytes
+        connection.connection_lost(None)
+        return due
+
+    assert asyncio.run(due_bytes()) < 0
 
 
 def test_body_that_comes_after_its_head__keeps_the_lane_open_for_the_next() -> None:
