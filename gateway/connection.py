@@ -23,12 +23,12 @@ from gateway import metrics, problems
 from gateway.express import Express
 from gateway.middleware import NO_ROOM
 from gateway.requests import TooSlow
+from gateway.usual import HEAD_END
 from shared.settings import GatewaySettings
 
-HEAD_END = b"\r\n\r\n"
-BLANK = b"\r\n"
-LENGTH_DIGITS_MAX = 10
-LOST = -1
+BLANK = b"\r\n"  # what a line before a request's first one, which HTTP allows, begins with
+LENGTH_DIGITS_MAX = 10  # of a body's length; more are zeros, or more bytes than any body here may have
+LOST = -1  # where aiohttp's parser stands, once that is not known
 HEADER_BYTES_MAX = 65_536  # of one request's header that comes in pieces; aiohttp limits each line, not their sum
 SWEEP_SECONDS_MAX = 1.0  # how much later than its limit a slow client may be cut
 SWEEP_AT_ONCE = 500  # connections: less than a millisecond in which nobody else is served

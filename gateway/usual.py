@@ -1,9 +1,9 @@
 """The usual request, read from its bytes: an operation, or a look at a wallet, as nearly every client spells them.
 
-aiohttp's parser reads whatever HTTP allows, and the objects that it makes cost more than all else that a gateway does
-for a request before Redis has it. This reads next to nothing of what HTTP allows, so that no two readers can disagree
-about it: RFC 9112 without its options, no field twice, a body as long as it says. Guarantees that aiohttp's parser
-would read the same, and to the last byte. What it does not read is not wrong: it is aiohttp's, unread.
+aiohttp's parser reads whatever HTTP allows; with the objects that it makes it was a quarter of what a gateway did in
+Python for an operation. This reads next to nothing of what HTTP allows, so that no two readers can disagree about it:
+RFC 9112 without its options, no field twice, a body as long as it says. Guarantees that aiohttp's parser would read the
+same, and to the last byte. What it does not read is not wrong: it is aiohttp's, unread.
 """
 
 import re
@@ -12,6 +12,7 @@ from aiohttp import hdrs
 from msgspec import Struct
 from multidict import CIMultiDict
 
+HEAD_END = b"\r\n\r\n"
 HEAD_BYTES_MAX = 4_096  # far below each of aiohttp's limits
 FIELDS_MAX = 64
 
@@ -49,7 +50,7 @@ class Usual(Struct, gc=False):
 
 def read(data: bytes) -> Usual | None:
     """Return the one usual request that these bytes are, or None."""
-    end = data.find(b"\r\n\r\n", 0, HEAD_BYTES_MAX)
+    end = data.find(HEAD_END, 0, HEAD_BYTES_MAX)
     if end < 0 or not (text := data[: end + 2]).isascii():
         return None
     head = _HEAD.match(text.decode("ascii"))
@@ -60,7 +61,7 @@ def read(data: bytes) -> Usual | None:
     names = {name.lower() for name, _ in pairs}
     if len(names) < len(pairs) or len(pairs) > FIELDS_MAX or "host" not in names or not names.isdisjoint(_LEFT_ALONE):
         return None
-    headers, body = CIMultiDict(pairs), data[end + 4 :]
+    headers, body = CIMultiDict(pairs), data[end + len(HEAD_END) :]
     if (method == "POST") != (operation is not None) or headers.get(hdrs.CONTENT_LENGTH, "0") != str(len(body)):
         return None
     if headers.get(hdrs.CONNECTION, "keep-alive").lower() != "keep-alive":

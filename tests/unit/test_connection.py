@@ -10,9 +10,9 @@ from aiohttp import web
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.connection import HEAD_END, Connection
+from gateway.connection import Connection
 from gateway.express import Express
-from gateway.usual import read
+from gateway.usual import HEAD_END, read
 from tests.waiting import until
 
 WALLET = b"/api/v1/wallets/01920a5e-7b1c-7c3a-9f00-5d2f8f3b9a10"
