@@ -119,9 +119,9 @@ class Connection(web.RequestHandler):
         else:
             super().data_received(data)
         self._count(data, self._request_count - requests_before)
-        # Nothing to be served, and nothing being served. (Right after the connection was made nobody waits yet.)
-        is_idle = self._waiter is not None and not self._request_in_progress
-        if not self._messages and (is_idle or not self._request_count):
+        # Nothing to be served, and nothing of aiohttp's being served, which may be a body. (Right after the connection
+        # was made nobody waits yet.)
+        if not self._messages and (self._waiter is not None or not self._request_count):
             self._note_part(len(data))
 
     def _is_taken(self, data: bytes) -> bool:
@@ -168,6 +168,12 @@ class Connection(web.RequestHandler):
             self._handler_waiter.set_result(None)
         if self._messages and self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)  # aiohttp's loop has what came meanwhile
+
+    def _process_keepalive(self) -> None:
+        """Close an idle connection; one on which the express lane has a request under way only seems so to aiohttp."""
+        if self._request_in_progress:
+            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        super()._process_keepalive()
 
     def pause_writing(self) -> None:
         """Note since when the client leaves unread more than the socket and its buffer take."""
@@ -248,7 +254,7 @@ class Connection(web.RequestHandler):
 
     def _refuse_header(self, error: Exception) -> None:
         """End the wait for a header; without an answer when nothing of it came: nobody asked for one."""
-        if self._waiter is None or self._waiter.done():
+        if self._waiter is None or self._waiter.done() or self._request_in_progress:  # that is answered first
             return
         if not self._header_bytes:
             self.force_close()

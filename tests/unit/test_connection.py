@@ -10,7 +10,7 @@ from aiohttp import web
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.connection import Connection
+from gateway.connection import Connection, Limits
 from gateway.express import Express
 from gateway.usual import HEAD_END, read
 from tests.waiting import until
@@ -66,11 +66,12 @@ class Wire(asyncio.Transport):
 class Lane:
     """Stands where the express lane does: takes what is usual, and answers it at once or a moment later."""
 
-    def __init__(self, *, answers_at_once: bool) -> None:
+    def __init__(self, *, answers_at_once: bool, after_seconds: float = 0.001) -> None:
         self.at = 0  # how much came before
         self.offered: list[int] = []  # where each began that was offered
         self.taken = 0
         self._answers_at_once = answers_at_once
+        self._after_seconds = after_seconds
         self._is_busy = False
 
     def take(self, data: bytes, write: Callable[[bytes], None]) -> bool:
@@ -83,7 +84,7 @@ class Lane:
             write(ANSWER)
         else:
             self._is_busy = True
-            asyncio.get_running_loop().call_later(0.001, self._answer, write)
+            asyncio.get_running_loop().call_later(self._after_seconds, self._answer, write)
         return True
 
     def _answer(self, write: Callable[[bytes], None]) -> None:
@@ -91,25 +92,30 @@ class Lane:
         write(ANSWER)
 
 
-async def serve(parts: list[bytes], lane: Lane, answers: int, *, patiently: bool) -> int:
-    """Give a connection these parts, wait for its answers, and return how many there were.
-
-    Who is patient sends the next part when there is nothing more to be had for the last one.
-    """
+async def connected(lane: Lane, **arguments: Any) -> tuple[Connection, Wire]:
+    """Return a connection that waits for its first request, before a server that says yes to everything."""
 
     async def answer(request: web.BaseRequest) -> web.Response:
         await request.read()
         return web.Response()
 
-    server, wire = web.Server(answer), Wire()
-    connection = Connection(server, set(), cast(Express, lane), access_log=None)
+    connection, wire = Connection(web.Server(answer), set(), cast(Express, lane), access_log=None, **arguments), Wire()
     connection.connection_made(wire)
+    await asyncio.sleep(0)
+    return connection, wire
+
+
+async def serve(parts: list[bytes], lane: Lane, answers: int, *, patiently: bool) -> int:
+    """Give a connection these parts, wait for its answers, and return how many there were.
+
+    Who is patient sends the next part when there is nothing more to be had for the last one.
+    """
+    connection, wire = await connected(lane)
 
     async def is_over() -> bool:
         waits = connection._waiter is not None and not connection._waiter.done()
         return connection._due_bytes != 0 or (waits and not connection._request_in_progress)
 
-    await asyncio.sleep(0)
     for part in parts:
         connection.data_received(part)
         lane.at += len(part)
@@ -123,7 +129,6 @@ async def serve(parts: list[bytes], lane: Lane, answers: int, *, patiently: bool
 
     await until(are_answered)
     connection.connection_lost(None)
-    await server.shutdown(0)
     return wire.text.count(b"HTTP/1.1 200")
 
 
@@ -163,22 +168,54 @@ def test_requests_each_by_itself__are_all_offered() -> None:
     assert (len(lane.offered), lane.taken) == (len(parts), 4)
 
 
-def test_blank_lines_before_a_head__do_not_pass_for_its_end() -> None:
-    """Nor does the lane begin in the body, which is as long as the head would then be too short."""
+async def test_blank_lines_before_a_head__do_not_pass_for_its_end() -> None:
+    """The body is as long as the head would then be too short."""
     head = b"\r\n\r\nPUT /a" + HEAD + b"Content-Length: %d\r\n\r\n"
-    length = len(head % 10) - len(HEAD_END)
-    lane = Lane(answers_at_once=True)
+    connection, _ = await connected(Lane(answers_at_once=True))
 
-    async def due_bytes() -> int:
-        connection = Connection(web.Server(web.Response), set(), cast(Express, lane), access_log=None)  # type: ignore[arg-type]
-        connection.connection_made(Wire())
-        await asyncio.sleep(0)
-        connection.data_received(head % length)
-        due = connection._due_bytes
-        connection.connection_lost(None)
-        return due
+    connection.data_received(head % (len(head % 10) - len(HEAD_END)))
 
-    assert asyncio.run(due_bytes()) < 0
+    assert connection._due_bytes < 0
+    await asyncio.sleep(0)  # aiohttp's loop begins with it
+    connection.connection_lost(None)
+
+
+async def test_header_that_begins_while_the_lane_has_a_request__has_its_time_and_is_refused_after_the_answer() -> None:
+    connection, wire = await connected(Lane(answers_at_once=False))
+    connection.data_received(USUAL)
+    connection.data_received(b"GET /slow HT")
+    limits, late = Limits(10, 10, 10), asyncio.get_running_loop().time() + 11
+    connection.check_time(limits, late)
+    assert wire.text == b""
+
+    async def is_answered() -> bool:
+        return wire.text == ANSWER
+
+    await until(is_answered)
+    connection.check_time(limits, late)
+
+    async def is_refused() -> bool:
+        return b" 408 " in wire.text
+
+    await until(is_refused)
+    assert wire.text.startswith(ANSWER)
+    connection.connection_lost(None)
+
+
+async def test_request_that_the_lane_has_for_longer_than_a_connection_may_be_idle__is_answered() -> None:
+    lane = Lane(answers_at_once=False, after_seconds=0.2)
+    connection, wire = await connected(lane, keepalive_timeout=0.02)
+    connection.data_received(REQUESTS["other"])
+
+    async def are_answered() -> bool:
+        return wire.text.count(b"HTTP/1.1 200") == 1 + lane.taken and connection._waiter is not None
+
+    await until(are_answered)
+    connection.data_received(USUAL)
+
+    assert lane.taken == 1
+    await until(are_answered)
+    connection.connection_lost(None)
 
 
 def test_body_that_comes_after_its_head__keeps_the_lane_open_for_the_next() -> None:
