@@ -160,7 +160,7 @@ class _Passage:
     def _answer_of(self, outcome: Reply | ServiceError) -> Answer:
         if isinstance(outcome, Reply):
             assert self._asked is not None  # noqa: S101 there is no reply before something was asked
-            answer = operations.answer_of_reply(self._asked, outcome)
+            answer = operations.answer_of_reply(self._asked, outcome, self._usual.path)
             return answer if isinstance(answer, Answer) else problems.answer_of(answer, self._usual.path)
         return problems.answer_of(outcome, self._usual.path)
 

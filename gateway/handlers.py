@@ -70,7 +70,7 @@ async def operate(request: web.Request) -> web.Response:
         reply = await request.app[DISPATCHER].submit(asked.command, asked.wait_seconds)
     except Pending as pending:
         return responses.respond(await operations.answer_of_pending(asked, pending, request.app[STREAMS]))
-    answer = operations.answer_of_reply(asked, reply)
+    answer = operations.answer_of_reply(asked, reply, request.rel_url.raw_path)
     if isinstance(answer, CallerError):
         raise answer
     return responses.respond(answer)

@@ -89,7 +89,7 @@ def _responses(route: Route, *, is_guarded: bool) -> dict[str, Any]:
             else (RETRY_AFTER,)
             if status in {429, 503}
             else route.problem_headers
-            if status == 400
+            if status in {400, 422}
             else ()
         )
         responses[str(status)] = {

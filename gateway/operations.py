@@ -12,12 +12,12 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from gateway import requests, responses
+from gateway import problems, requests, responses
 from gateway.books import Books
 from gateway.requests import HasHeaders
 from gateway.responses import Answer
-from shared.commands import Command, Reason, Reply, Status, Wallet, operation_id_of_key
-from shared.errors import CallerError, KeyReused, NotFound, Pending, Rejected
+from shared.commands import Command, Operation, Reason, Reply, Status, Wallet, operation_id_of_key
+from shared.errors import CallerError, KeyReused, NotFound, Pending
 from shared.ids import new_id
 from shared.money import format_units
 from shared.node import RedisError
@@ -64,19 +64,18 @@ class Desk(Struct):
         return Asked(command, preferred, {"Preference-Applied": f"wait={preferred}"}, key is not None)
 
 
-def answer_of_reply(asked: Asked, reply: Reply) -> Answer | CallerError:
-    """Return the success that a reply means, or the error: not raised, so that a refusal costs no more."""
+def answer_of_reply(asked: Asked, reply: Reply, instance: str) -> Answer | CallerError:
+    """Return what a reply means: applied, rejected, or the caller's error; `instance` is the path as it was sent."""
     command, operation = asked.command, reply.operation
     if operation.reason is Reason.WALLET_NOT_FOUND:
         return NotFound.wallet(command.wallet_id)
     if operation.reason is Reason.UNREADABLE:
-        return Rejected(UNREADABLE, operation, replayed=False)
+        return problems.of_rejection(operation, UNREADABLE, instance, asked.headers)
     if not operation.answers(command):
         return KeyReused(KEY_REUSED)
-    replayed = operation.replays(command)
+    headers = {**asked.headers, "Idempotency-Replayed": "true"} if operation.replays(command) else asked.headers
     if operation.status is Status.REJECTED:
-        return Rejected(_sentence(reply, command), operation, replayed=replayed)
-    headers = {**asked.headers, "Idempotency-Replayed": "true"} if replayed else asked.headers
+        return problems.of_rejection(operation, _sentence(operation), instance, headers)
     return Answer(200, responses.applied_view(reply), headers)
 
 
@@ -111,9 +110,9 @@ def answer_of_wallet(wallet: Wallet | None, wallet_id: UUID) -> Answer | CallerE
     return Answer(200, responses.wallet_view(wallet), {}) if wallet else NotFound.wallet(wallet_id)
 
 
-def _sentence(reply: Reply, command: Command) -> str:
-    balance, amount = format_units(reply.operation.balance), format_units(command.amount)
-    match reply.operation.reason:
+def _sentence(operation: Operation) -> str:
+    balance, amount = format_units(operation.balance), format_units(operation.amount)
+    match operation.reason:
         case Reason.INSUFFICIENT_FUNDS:
             return f"The balance {balance} does not cover {amount}."
         case Reason.BALANCE_LIMIT_EXCEEDED:

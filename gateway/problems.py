@@ -1,13 +1,15 @@
-"""Every error as a problem document (RFC 9457): ONE table from what went wrong to what a client sees."""
+"""Errors and rejections as problem documents (RFC 9457): ONE table from what went wrong to what a client sees."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from aiohttp import web
+from msgspec import UNSET, Struct, UnsetType
 
 from gateway.responses import PROBLEM, Answer, respond
-from shared.commands import Reason
+from shared.commands import Operation, Reason
 from shared.errors import (
     Forbidden,
     Invalid,
@@ -15,7 +17,6 @@ from shared.errors import (
     Malformed,
     NotFound,
     Refused,
-    Rejected,
     ServiceError,
     Unauthenticated,
     Unavailable,
@@ -25,6 +26,20 @@ from shared.money import format_units
 
 TYPE_PREFIX = "urn:wallet:problem:"
 REQUEST_PREFIX = "urn:wallet:request:"
+
+
+class ProblemBody(Struct, gc=False):
+    """A problem as the contract shows it; what is not there is left out."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    errors: list[dict[str, str]] | UnsetType = UNSET
+    balance: str | UnsetType = UNSET
+    operation_id: UUID | UnsetType = UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +82,6 @@ CODES: dict[type[ServiceError], str | Callable[[Any], str]] = {
     Malformed: "malformed_json",
     Invalid: "validation_error",
     NotFound: lambda error: str(error.code),
-    Rejected: lambda error: str(error.operation.reason),
     KeyReused: "idempotency_key_reused",
     Unauthenticated: "unauthenticated",
     Forbidden: "forbidden",
@@ -94,20 +108,27 @@ def answer_of(error: ServiceError, instance: str) -> Answer:
     code = CODES[type(error)]
     kind = KINDS[code if isinstance(code, str) else code(error)]
     headers: dict[str, str] = {}
-    members: dict[str, Any] = {}
+    answer = _problem(kind, error.detail, instance, headers)
     if isinstance(error, Invalid) and error.errors:
-        members["errors"] = [{"field": field, "message": message} for field, message in error.errors]
-    if isinstance(error, Rejected):
-        if error.operation.reason is not Reason.UNREADABLE:  # of which the books know nothing
-            members["balance"] = format_units(error.operation.balance)
-            members["operation_id"] = str(error.operation.id)
-        if error.replayed:
-            headers["Idempotency-Replayed"] = "true"
+        answer.body.errors = [{"field": field, "message": message} for field, message in error.errors]
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, Refused):
         headers["Retry-After"] = str(error.retry_after_seconds)
-    return _problem(kind, error.detail, instance, members, headers)
+    return answer
+
+
+def of_rejection(operation: Operation, detail: str, instance: str, headers: dict[str, str]) -> Answer:
+    """Return the problem document of a rejected operation.
+
+    That is an outcome like another and no error of the service's: it is not raised, and costs no more.
+    """
+    assert operation.reason is not None  # noqa: S101 a rejected operation has one: operations_rejected_has_reason
+    answer = _problem(KINDS[operation.reason], detail, instance, headers)
+    if operation.reason is not Reason.UNREADABLE:  # of which the books know nothing
+        answer.body.balance = format_units(operation.balance)
+        answer.body.operation_id = operation.id
+    return answer
 
 
 def of_http_error(error: web.HTTPException, request: web.BaseRequest) -> web.Response:
@@ -117,12 +138,12 @@ def of_http_error(error: web.HTTPException, request: web.BaseRequest) -> web.Res
     if isinstance(error, web.HTTPMethodNotAllowed):
         headers["Allow"] = ", ".join(sorted(error.allowed_methods))
     detail = f"{kind.title}: {request.method} {request.path}."
-    return respond(_problem(kind, detail, request.rel_url.raw_path, {}, headers))
+    return respond(_problem(kind, detail, request.rel_url.raw_path, headers))
 
 
 def of_unreadable(code: str, detail: str, request_id: str) -> web.Response:
     """Return the problem document of a request whose path nobody could read: its id stands in the path's place."""
-    return respond(_problem(KINDS[code], detail, f"{REQUEST_PREFIX}{request_id}", {}, {}))
+    return respond(_problem(KINDS[code], detail, f"{REQUEST_PREFIX}{request_id}", {}))
 
 
 def of_defect(request: web.BaseRequest) -> web.Response:
@@ -132,17 +153,9 @@ def of_defect(request: web.BaseRequest) -> web.Response:
 
 def answer_of_defect(instance: str) -> Answer:
     """Return the problem document of an unforeseen error: it says nothing of the inside."""
-    return _problem(KINDS["internal_error"], "It was logged under the request id of this answer.", instance, {}, {})
+    return _problem(KINDS["internal_error"], "It was logged under the request id of this answer.", instance, {})
 
 
-def _problem(kind: Kind, detail: str, instance: str, members: dict[str, Any], headers: dict[str, str]) -> Answer:
-    body = {
-        "type": f"{TYPE_PREFIX}{kind.code}",
-        "title": kind.title,
-        "status": kind.status,
-        "detail": detail,
-        "instance": instance,
-        "code": kind.code,
-        **members,
-    }
+def _problem(kind: Kind, detail: str, instance: str, headers: dict[str, str]) -> Answer:
+    body = ProblemBody(f"{TYPE_PREFIX}{kind.code}", kind.title, kind.status, detail, instance, kind.code)
     return Answer(kind.status, body, headers, PROBLEM)

@@ -144,7 +144,7 @@ ROUTES = (
             "wallet_queue_full",
             "unavailable",
         ),
-        problem_headers=(REPLAYED,),
+        problem_headers=(REPLAYED, WAIT_APPLIED),
     ),
     Route(
         "GET",

@@ -7,7 +7,6 @@ ServiceError
 │   ├── NotFound            no such wallet or operation
 │   ├── Unauthenticated     no valid API key
 │   ├── Forbidden           a valid one that lacks the scope
-│   ├── Rejected            the books say no: recorded, and the same again for the same key
 │   └── KeyReused           the Idempotency-Key belongs to another body
 ├── Refused                 nothing was accepted and nothing will happen: the caller tries again later
 │   ├── WalletQueueFull     too many commands wait for this wallet
@@ -21,7 +20,7 @@ ServiceError
 from collections.abc import Sequence
 from uuid import UUID
 
-from shared.commands import Command, Operation, Reason
+from shared.commands import Command, Reason
 
 
 class ServiceError(Exception):
@@ -70,15 +69,6 @@ class Unauthenticated(CallerError):
 
 class Forbidden(CallerError):
     """The API key lacks the scope."""
-
-
-class Rejected(CallerError):
-    """The command was decided, and the answer is no; `operation` is the record, `replayed` whether it is an old one."""
-
-    def __init__(self, detail: str, operation: Operation, *, replayed: bool) -> None:
-        super().__init__(detail)
-        self.operation = operation
-        self.replayed = replayed
 
 
 class KeyReused(CallerError):

@@ -168,6 +168,14 @@ async def test_prefer__is_honoured_when_understood_and_ignored_otherwise(
     assert await client.balance(wallet_id) == "1.00"
 
 
+async def test_wait_that_was_granted__is_told_whatever_the_outcome(client: Client) -> None:
+    wallet_id = await client.create_wallet()
+
+    rejected = await client.withdraw(wallet_id, 1, prefer="wait=9")
+
+    assert (rejected.status, rejected.headers["Preference-Applied"]) == (400, "wait=9")
+
+
 async def test_wallets_queue_full__429_and_nothing_happens(alone: Client, own_service: Service) -> None:
     full, other = await alone.create_wallet(), await alone.create_wallet()
     accepted = [await alone.deposit(full, 1, prefer="wait=0") for _ in range(5)]

@@ -10,6 +10,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from gateway import problems
 from gateway.problems import CODES, KINDS
+from gateway.responses import respond
 from gateway.schemas import Problem
 from shared import errors
 from shared.commands import Operation, Reason
@@ -43,25 +44,7 @@ ERRORS: list[tuple[errors.ServiceError, str, int]] = [
     (errors.KeyReused("Used before."), "idempotency_key_reused", 422),
     (errors.WalletQueueFull("Full."), "wallet_queue_full", 429),
     (errors.Unavailable("Away."), "unavailable", 503),
-    *(
-        (errors.Rejected("No.", rejection(reason), replayed=False), reason.value, status)
-        for reason, status in (
-            (Reason.INSUFFICIENT_FUNDS, 400),
-            (Reason.BALANCE_LIMIT_EXCEEDED, 400),
-            (Reason.WALLET_NOT_FOUND, 404),
-            (Reason.REFUSED_BY_DATABASE, 422),
-            (Reason.UNREADABLE, 422),
-        )
-    ),
 ]
-
-
-def test_operation_that_could_not_be_read__is_told_nothing_that_no_book_has() -> None:
-    error = errors.Rejected("It could not be read.", rejection(Reason.UNREADABLE), replayed=False)
-
-    body = document(problems.of_service_error(error, make_mocked_request("POST", "/")))
-
-    assert not {"balance", "operation_id"} & set(body)
 
 
 def document(response: web.Response) -> dict[str, Any]:
@@ -116,24 +99,40 @@ def test_fields_that_are_not_acceptable__are_named() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("reason", "status"),
+    [
+        (Reason.INSUFFICIENT_FUNDS, 400),
+        (Reason.BALANCE_LIMIT_EXCEEDED, 400),
+        (Reason.REFUSED_BY_DATABASE, 422),
+        (Reason.UNREADABLE, 422),
+    ],
+)
+def test_rejection__is_a_valid_problem_document(reason: Reason, status: int) -> None:
+    answer = problems.of_rejection(rejection(reason), "No.", "/api/v1/wallets/1", {"X": "y"})
+
+    response = respond(answer)
+    body = document(response)
+    Problem.model_validate(body)
+    assert response.content_type == "application/problem+json"
+    assert (response.status, body["status"], body["code"]) == (status, status, reason.value)
+    assert body["type"].endswith(reason.value)
+    assert (body["detail"], body["instance"]) == ("No.", "/api/v1/wallets/1")
+    assert (response.headers["X"], response.headers["Cache-Control"]) == ("y", "no-store")
+
+
 def test_rejection__tells_the_balance_and_the_operation() -> None:
     operation = rejection(Reason.INSUFFICIENT_FUNDS)
 
-    response = problems.of_service_error(
-        errors.Rejected("No.", operation, replayed=False), make_mocked_request("POST", "/")
-    )
+    body = document(respond(problems.of_rejection(operation, "No.", "/", {})))
 
-    body = document(response)
     assert (body["balance"], body["operation_id"]) == ("5.00", str(operation.id))
-    assert "Idempotency-Replayed" not in response.headers
 
 
-def test_rejection_that_is_an_old_one__says_so() -> None:
-    error = errors.Rejected("No.", rejection(Reason.INSUFFICIENT_FUNDS), replayed=True)
+def test_operation_that_could_not_be_read__is_told_nothing_that_no_book_has() -> None:
+    body = document(respond(problems.of_rejection(rejection(Reason.UNREADABLE), "It could not be read.", "/", {})))
 
-    response = problems.of_service_error(error, make_mocked_request("POST", "/"))
-
-    assert response.headers["Idempotency-Replayed"] == "true"
+    assert not {"balance", "operation_id"} & set(body)
 
 
 @pytest.mark.parametrize("error", [errors.WalletQueueFull("Full."), errors.Unavailable("Away.", 3)])
