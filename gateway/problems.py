@@ -107,14 +107,13 @@ def answer_of(error: ServiceError, instance: str) -> Answer:
     """Return the problem document of an error that the service raised; `instance` is the path as it was sent."""
     code = CODES[type(error)]
     kind = KINDS[code if isinstance(code, str) else code(error)]
-    headers: dict[str, str] = {}
-    answer = _problem(kind, error.detail, instance, headers)
+    answer = _problem(kind, error.detail, instance, {})
     if isinstance(error, Invalid) and error.errors:
         answer.body.errors = [{"field": field, "message": message} for field, message in error.errors]
     if isinstance(error, Unauthenticated):
-        headers["WWW-Authenticate"] = "Bearer"
+        answer.headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, Refused):
-        headers["Retry-After"] = str(error.retry_after_seconds)
+        answer.headers["Retry-After"] = str(error.retry_after_seconds)
     return answer
 
 

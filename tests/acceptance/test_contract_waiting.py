@@ -168,7 +168,7 @@ async def test_prefer__is_honoured_when_understood_and_ignored_otherwise(
     assert await client.balance(wallet_id) == "1.00"
 
 
-async def test_wait_that_was_granted__is_told_whatever_the_outcome(client: Client) -> None:
+async def test_wait_that_was_granted__is_told_with_a_rejection_too(client: Client) -> None:
     wallet_id = await client.create_wallet()
 
     rejected = await client.withdraw(wallet_id, 1, prefer="wait=9")

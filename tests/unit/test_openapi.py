@@ -57,6 +57,13 @@ def test_every_route__is_documented_and_nothing_else_is() -> None:
     assert len(documented) == len(ROUTES)
 
 
+@pytest.mark.parametrize("reason", sorted(set(Reason) - {Reason.WALLET_NOT_FOUND}))  # of which nothing is stored
+def test_headers_of_a_rejection__are_documented(reason: Reason) -> None:
+    answers = DOCUMENT["paths"]["/api/v1/wallets/{wallet_id}/operation"]["post"]["responses"]
+
+    assert {"Idempotency-Replayed", "Preference-Applied"} <= set(answers[str(KINDS[reason].status)]["headers"])
+
+
 def test_everything_that_is_routed__is_in_the_route_table_with_and_without_a_slash() -> None:
     async def serve(request: web.Request) -> web.StreamResponse:
         raise web.HTTPNotFound
